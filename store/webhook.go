@@ -1,0 +1,60 @@
+package store
+
+import (
+	"slices"
+	"time"
+)
+
+// Status tells how a webhook fares.
+type Status string
+
+const (
+	// Active is a webhook whose deliveries arrive, as far as is known.
+	Active Status = "active"
+	// Failing is a webhook whose latest attempts failed. It still gets deliveries.
+	Failing Status = "failing"
+	// Disabled is a webhook that an operator switched off. It gets no new deliveries.
+	Disabled Status = "disabled"
+	// Gone is a webhook whose receiver answered 410. It gets no new deliveries until a PUT revives it.
+	Gone Status = "gone"
+)
+
+// Webhook is one subscription: a project's wish to have one kind of event posted to one URL.
+type Webhook struct {
+	// ID is the uuid that the subscription API gave out.
+	ID string
+	// Project is the tenant. Webhooks of one project are invisible to every other.
+	Project string
+	// Item is the kind of event an api webhook wants, such as "ticket". Empty for instance webhooks.
+	Item string
+	// Events are the names an instance webhook wants, such as "close-ticket". Empty for api webhooks.
+	Events []string
+	// URL is the receiver's address: absolute, https, host in ASCII.
+	URL string
+	// Secret proves to the receiver where a request comes from. It is never given out again.
+	Secret string
+	// PreviousSecret signs too, beside Secret, until PreviousUntil. Empty when the secret never changed.
+	PreviousSecret string
+	PreviousUntil  time.Time
+	Status         Status
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+}
+
+// Instance reports whether w is an instance webhook rather than an api one.
+func (w *Webhook) Instance() bool { return len(w.Events) > 0 }
+
+// Wants reports whether w gets new deliveries for name: an item for an api webhook, an event name for
+// an instance webhook.
+func (w *Webhook) Wants(name string) bool {
+	if w.Status == Disabled || w.Status == Gone {
+		return false
+	}
+	return (w.Item != "" && w.Item == name) || slices.Contains(w.Events, name)
+}
+
+// Same reports whether v subscribes to the same things at the same place for the same project, which
+// no two webhooks may.
+func (w *Webhook) Same(v *Webhook) bool {
+	return w.Project == v.Project && w.URL == v.URL && w.Item == v.Item && w.Instance() == v.Instance()
+}
