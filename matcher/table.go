@@ -66,9 +66,9 @@ func NewTable(prefix string, rows []Row) (*Table, error) {
 		}
 		t.prefix = segments
 	}
-	for i, row := range rows {
+	for _, row := range rows {
 		if err := t.add(row); err != nil {
-			return nil, fmt.Errorf("row %d (%s %s %s %s): %w", i+1, row.Item, row.Action, row.Method, row.Path, err)
+			return nil, fmt.Errorf("row %s %s (%s %s): %w", row.Method, row.Path, row.Action, row.Item, err)
 		}
 	}
 	return t, nil

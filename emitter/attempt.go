@@ -1,0 +1,173 @@
+package emitter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/bentihooks/bentihooks/store"
+)
+
+// errUnchanged ends an update of a webhook that turns out not to be needed.
+var errUnchanged = errors.New("nothing to change")
+
+// attempt makes one attempt of a claimed delivery, for which a slot of l is held, and stores its outcome.
+func (e *Emitter) attempt(r *run, l *lane, d store.Delivery) {
+	defer e.give(l, 1)
+	w := e.st.Directory().Get(d.Webhook)
+	if r.stopped() || w == nil || w.Status == store.Disabled || w.Status == store.Gone {
+		e.release(r, d)
+		return
+	}
+	s := e.settings.Load()
+	res := s.client.Post(r.ctx, w, &d)
+	if res.Class == ClassCanceled {
+		e.release(r, d)
+		return
+	}
+	e.mu.Lock()
+	e.schedule.observe(l, res.Class == ClassDelivered, d.Ping)
+	e.mu.Unlock()
+
+	o := store.Outcome{Delivery: d, Attempt: res.Attempt}
+	o.State, o.Due = s.next(&d, res, time.Now())
+	rep := Report{
+		Delivery: d, Attempt: res.Attempt, State: o.State, Due: o.Due, URL: hostOf(w.URL), Class: res.Class,
+		Err: e.finish(r, o),
+	}
+	if res.Attempt.Status == http.StatusGone && !d.Ping {
+		rep.StatusChange = e.gone(r, w)
+	} else {
+		rep.StatusChange = e.syncStatus(r, l)
+	}
+	if s.Report != nil {
+		s.Report(rep)
+	}
+}
+
+// finish stores an outcome, for as long as it takes: a delivery that arrived must not be sent again because the
+// disk was full for a minute. The slot stays taken meanwhile, so that a store that takes no outcomes is not
+// given ever more of them to take.
+func (e *Emitter) finish(r *run, o store.Outcome) error {
+	tries := 0
+	err := e.persist(r, func(ctx context.Context) error {
+		tries++
+		if err := e.st.Finish(ctx, o); err != nil {
+			return fmt.Errorf("storing the outcome of delivery %s: %w", o.Delivery.ID, err)
+		}
+		return nil
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // deleted with its webhook
+	}
+	if errors.Is(err, store.ErrConflict) && tries > 1 {
+		return nil // a try that seemed to fail had worked
+	}
+	return err
+}
+
+// release gives a claimed delivery back, not attempted.
+func (e *Emitter) release(r *run, d store.Delivery) {
+	// What is left after the tries are used up ends with the process, as all claims do, and was complained about.
+	_ = e.persist(r, func(ctx context.Context) error {
+		if err := e.st.Release(ctx, d); err != nil {
+			return fmt.Errorf("giving back delivery %s: %w", d.ID, err)
+		}
+		return nil
+	})
+}
+
+// gone marks w as gone, unless it has been given another URL since the attempt began, and has its
+// deliveries ended.
+func (e *Emitter) gone(r *run, w *store.Webhook) store.Status {
+	status := e.update(r, w.ID, func(now *store.Webhook) error {
+		if now.URL != w.URL || now.Status == store.Gone || now.Status == store.Disabled {
+			return errUnchanged
+		}
+		now.Status = store.Gone
+		return nil
+	})
+	e.note(w.ID, time.Time{})
+	return status
+}
+
+// syncStatus brings the webhook's status in line with how its attempts fare, and returns the new status if
+// that changed it. One goroutine at a time does so for a lane, and again if others came meanwhile: else a
+// slow update to failing could overtake the success that ended it.
+func (e *Emitter) syncStatus(r *run, l *lane) (changed store.Status) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l.syncing {
+		l.resync = true
+		return ""
+	}
+	l.syncing = true
+	for again := true; again; again = l.resync {
+		l.resync = false
+		e.mu.Unlock()
+		if status := e.alignStatus(r, l); status != "" {
+			changed = status
+		}
+		e.mu.Lock()
+	}
+	l.syncing = false
+	return changed
+}
+
+func (e *Emitter) alignStatus(r *run, l *lane) store.Status {
+	w := e.st.Directory().Get(l.webhook)
+	if w == nil || e.fitting(l, w.Status) == w.Status {
+		return "" // the usual case costs no call on the store
+	}
+	return e.update(r, l.webhook, func(now *store.Webhook) error {
+		status := e.fitting(l, now.Status)
+		if status == now.Status {
+			return errUnchanged
+		}
+		now.Status = status
+		return nil
+	})
+}
+
+// fitting is the status that a webhook with the given one should have after the latest attempts.
+func (e *Emitter) fitting(l *lane, status store.Status) store.Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case status == store.Active && l.failures >= failingAfter:
+		return store.Failing
+	case status == store.Failing && l.failures == 0 && !l.suspect:
+		return store.Active
+	default:
+		return status
+	}
+}
+
+// update changes a webhook and returns its new status, or "" if nothing was changed.
+func (e *Emitter) update(r *run, webhook string, change func(*store.Webhook) error) store.Status {
+	var updated store.Webhook
+	err := e.persist(r, func(ctx context.Context) error {
+		var err error
+		updated, err = e.st.UpdateWebhook(ctx, webhook, change)
+		if err != nil {
+			return fmt.Errorf("storing the status of webhook %s: %w", webhook, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return ""
+	}
+	return updated.Status
+}
+
+// hostOf returns the host and port of a URL, without anything that may be confidential.
+func hostOf(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
