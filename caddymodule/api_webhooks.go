@@ -1,0 +1,170 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/bentihooks/bentihooks/emitter"
+	"github.com/bentihooks/bentihooks/store"
+)
+
+// webhookView is a webhook as the API shows it: without its secret.
+type webhookView struct {
+	UUID      string       `json:"uuid"`
+	Item      string       `json:"item"`
+	URL       string       `json:"url"`
+	Status    store.Status `json:"status"`
+	CreatedAt time.Time    `json:"created_at"`
+	UpdatedAt time.Time    `json:"updated_at"`
+}
+
+func viewWebhook(w *store.Webhook) webhookView {
+	return webhookView{
+		UUID: w.ID, Item: w.Item, URL: w.URL, Status: w.Status,
+		CreatedAt: w.CreatedAt.UTC().Truncate(time.Millisecond), UpdatedAt: w.UpdatedAt.UTC().Truncate(time.Millisecond),
+	}
+}
+
+func (c *apiCall) list() error {
+	views := []webhookView{}
+	for _, w := range c.engine.store.Directory().Project(c.project) {
+		if !w.Instance() {
+			views = append(views, viewWebhook(w))
+		}
+	}
+	return writeJSON(c.w, http.StatusOK, map[string]any{"data": views})
+}
+
+func (c *apiCall) get(w *store.Webhook) error { return writeJSON(c.w, http.StatusOK, viewWebhook(w)) }
+
+func (c *apiCall) create() error {
+	in, err := c.readInput()
+	if err != nil {
+		return err
+	}
+	if err := in.complete(); err != nil {
+		return err
+	}
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return fmt.Errorf("making an id: %w", err)
+	}
+	now := time.Now().UTC()
+	w := store.Webhook{
+		ID: id.String(), Project: c.project, Item: *in.item, URL: *in.url, Secret: *in.secret,
+		Status: store.Active, CreatedAt: now, UpdatedAt: now,
+	}
+	// The store checks again. Here it spares receivers a handshake in vain.
+	directory := c.engine.store.Directory()
+	if directory.Duplicate(&w) != nil {
+		return store.ErrDuplicate
+	}
+	if len(directory.Project(c.project)) >= maxWebhooks {
+		return store.ErrLimit
+	}
+	if err := c.verify(w.URL, w.Secret); err != nil {
+		return err
+	}
+	ctx, cancel := c.storeContext()
+	defer cancel()
+	// What is captured from now on is for this webhook too.
+	w.CreatedAt = time.Now().UTC()
+	w.UpdatedAt = w.CreatedAt
+	if err := c.engine.store.CreateWebhook(ctx, w, maxWebhooks); err != nil {
+		return err
+	}
+	c.w.Header().Set("Location", c.self+"/"+w.ID)
+	return writeJSON(c.w, http.StatusCreated, map[string]string{"uuid": w.ID})
+}
+
+func (c *apiCall) update(w *store.Webhook) error {
+	in, err := c.readInput()
+	if err != nil {
+		return err
+	}
+	if in.item == nil && in.url == nil && in.secret == nil {
+		return problem{Code: http.StatusUnprocessableEntity, Message: "nothing to change; allowed are item, url and secret"}
+	}
+	wanted := *w
+	in.apply(&wanted)
+	if in.url != nil && in.secret == nil && origin(wanted.URL) != origin(w.URL) {
+		return problem{
+			Code: http.StatusUnprocessableEntity, Field: "secret",
+			Message: "a url with another origin needs a secret beside it: the present one is not shown to another host",
+		}
+	}
+	if c.engine.store.Directory().Duplicate(&wanted) != nil {
+		return store.ErrDuplicate
+	}
+	verified := in.url != nil || in.secret != nil
+	if verified {
+		if err := c.verify(wanted.URL, wanted.Secret); err != nil {
+			return err
+		}
+	}
+	changed, err := c.storeUpdate(w, &wanted, in, verified)
+	if err != nil {
+		return err
+	}
+	c.engine.emitter.Wake(w.ID)
+	return writeJSON(c.w, http.StatusOK, viewWebhook(&changed))
+}
+
+// storeUpdate stores what in changes. What was verified is the pair of url and secret in wanted, so that
+// a change of either by somebody else meanwhile is a conflict.
+func (c *apiCall) storeUpdate(seen, wanted *store.Webhook, in *webhookInput, verified bool) (store.Webhook, error) {
+	ctx, cancel := c.storeContext()
+	defer cancel()
+	overlap := time.Duration(c.handler.app.Delivery.SecretOverlap)
+	return c.engine.store.UpdateWebhook(ctx, seen.ID, func(w *store.Webhook) error {
+		if verified && (w.URL != seen.URL || w.Secret != seen.Secret) {
+			return problem{Code: http.StatusConflict, Message: "the webhook was changed by another call at the same time; try again"}
+		}
+		now := time.Now().UTC()
+		if w.Secret != wanted.Secret && verified {
+			w.PreviousSecret, w.PreviousUntil = w.Secret, now.Add(overlap)
+			if origin(w.URL) != origin(wanted.URL) {
+				w.PreviousSecret, w.PreviousUntil = "", time.Time{} // the former host's secret is not for the new one
+			}
+		}
+		in.apply(w)
+		w.UpdatedAt = now
+		if verified && (w.Status == store.Gone || w.Status == store.Failing) {
+			w.Status = store.Active
+		}
+		return nil
+	})
+}
+
+func (c *apiCall) remove(w *store.Webhook) error {
+	ctx, cancel := c.storeContext()
+	defer cancel()
+	if err := c.engine.store.DeleteWebhook(ctx, w.ID); err != nil {
+		return err
+	}
+	c.w.Header().Set("Cache-Control", "no-store")
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// verify asks the receiver whether it wants to be one.
+func (c *apiCall) verify(url, secret string) error {
+	end, err := c.beginHandshake(c.project)
+	if err != nil {
+		return err
+	}
+	defer end()
+	err = c.engine.emitter.Client().Verify(c.r.Context(), url, secret)
+	if err == nil {
+		return nil
+	}
+	message := "the receiver could not be verified"
+	if failure, ok := errors.AsType[*emitter.VerifyError](err); ok {
+		message = "verifying the url: " + failure.Error()
+	}
+	return problem{Code: http.StatusUnprocessableEntity, Message: message, Field: "url"}
+}

@@ -1,0 +1,232 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+)
+
+const demoSecret = "a secret that only you and the receiver know" //nolint:gosec // of the demo
+
+// demo is the whole scene: API, proxy and receiver.
+type demo struct {
+	example  []byte
+	out      io.Writer
+	dir      string
+	api      *httptest.Server
+	receiver *httptest.Server
+	site     string
+	running  bool // Caddy
+	tickets  atomic.Int64
+	received chan *demoRequest
+}
+
+// demoRequest is what the receiver got.
+type demoRequest struct {
+	header http.Header
+	body   []byte
+}
+
+func (d *demo) start() error {
+	d.received = make(chan *demoRequest, 16)
+	d.tickets.Store(200)
+	var err error
+	if d.dir, err = os.MkdirTemp("", "bentihooks-demo-"); err != nil {
+		return err
+	}
+	d.api = httptest.NewServer(http.HandlerFunc(d.serveAPI))
+	d.receiver = httptest.NewTLSServer(http.HandlerFunc(d.serveReceiver))
+	ca := filepath.Join(d.dir, "receiver-ca.pem")
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.receiver.Certificate().Raw})
+	if err := os.WriteFile(ca, certificate, 0o600); err != nil {
+		return err
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	d.site = fmt.Sprintf("http://localhost:%d", port)
+	return d.startCaddy(map[string]string{
+		"BENTI_ADMIN":    "off",
+		"BENTI_DATA":     filepath.Join(d.dir, "data"),
+		"BENTI_SITE":     d.site,
+		"BENTI_UPSTREAM": strings.TrimPrefix(d.api.URL, "http://"),
+		// The receiver is on this machine and vouches for itself.
+		"BENTI_DELIVERY": "allow_cidr 127.0.0.0/8\ntrust_pool file " + ca,
+	})
+}
+
+// startCaddy runs the example with the given environment.
+func (d *demo) startCaddy(env map[string]string) error {
+	for name, value := range env {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(d.example, map[string]any{"filename": "Caddyfile.example"})
+	if err != nil {
+		return err
+	}
+	quiet, err := quietLogs(config)
+	if err != nil {
+		return err
+	}
+	d.running = true
+	return caddy.Load(quiet, true)
+}
+
+// quietLogs keeps Caddy's log out of the demo unless something goes wrong.
+func quietLogs(config []byte) ([]byte, error) {
+	var c map[string]any
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, err
+	}
+	c["logging"] = map[string]any{"logs": map[string]any{"default": map[string]any{"level": "ERROR"}}}
+	admin, _ := c["admin"].(map[string]any)
+	if admin == nil {
+		admin = make(map[string]any)
+	}
+	admin["config"] = map[string]any{"persist": false}
+	c["admin"] = admin
+	return json.Marshal(c)
+}
+
+func (d *demo) stop() error {
+	var errs []error
+	if d.running {
+		errs = append(errs, caddy.Stop())
+	}
+	if d.receiver != nil {
+		d.receiver.Close()
+	}
+	if d.api != nil {
+		d.api.Close()
+	}
+	if d.dir != "" {
+		errs = append(errs, os.RemoveAll(d.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// show registers a webhook, creates a ticket, and waits for the event.
+func (d *demo) show(ctx context.Context) error {
+	fmt.Fprintf(d.out, "legacy API  %s  (a stub)\nreceiver    %s\nproxy       %s  (Caddyfile.example)\n", d.api.URL, d.receiver.URL, d.site)
+	webhook := fmt.Sprintf(`{"item":"ticket","url":%q,"secret":%q}`, d.receiver.URL+"/hook", demoSecret)
+	fmt.Fprintf(d.out, "\n1. Register a webhook. The proxy asks the receiver whether it agrees.\n")
+	if err := d.call(ctx, "/v1/webhooks", webhook); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "\n2. Create a ticket. The API knows nothing of webhooks.\n")
+	if err := d.call(ctx, "/v1/tickets", `{"title":"Printer on fire","creator":4014}`); err != nil {
+		return err
+	}
+	select {
+	case got := <-d.received:
+		fmt.Fprintf(d.out, "\n3. What the receiver got:\n\n")
+		d.printReceived(got)
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the event: %w", ctx.Err())
+	}
+}
+
+func (d *demo) call(ctx context.Context, path, body string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.site+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	fmt.Fprintf(d.out, "\n   POST %s%s\n   %s\n", d.site, path, body)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "   -> %s  %s\n", response.Status, bytes.TrimSpace(answer))
+	if response.StatusCode != http.StatusCreated {
+		return fmt.Errorf("POST %s: status %d instead of 201", path, response.StatusCode)
+	}
+	return nil
+}
+
+func (d *demo) printReceived(r *demoRequest) {
+	fmt.Fprintf(d.out, "   POST %s/hook\n", d.receiver.URL)
+	for _, name := range []string{
+		"Content-Type", "User-Agent", "X-Hook-Signature", "X-Hook-Delivery", "X-Hook-Attempt",
+		"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature",
+	} {
+		fmt.Fprintf(d.out, "   %s: %s\n", name, r.header.Get(name))
+	}
+	fmt.Fprintf(d.out, "\n   %s\n", r.body)
+}
+
+func (d *demo) printHints() {
+	fmt.Fprintf(d.out, `
+The proxy stays up until Ctrl-C. Try:
+
+   curl %[1]s/v1/webhooks
+   curl -H 'Content-Type: application/json' -d '{"title":"Another"}' %[1]s/v1/tickets
+
+`, d.site)
+	go func() {
+		for r := range d.received {
+			fmt.Fprintf(d.out, "%s received: %s\n", time.Now().Format(time.TimeOnly), r.body)
+		}
+	}()
+}
+
+// serveAPI is the stub of the legacy API.
+func (d *demo) serveAPI(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	if r.Method == http.MethodPost {
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, "{\"id\":%d}\n", d.tickets.Add(1))
+		return
+	}
+	fmt.Fprintln(w, `{"data":[]}`)
+}
+
+// serveReceiver answers the handshake and takes deliveries.
+func (d *demo) serveReceiver(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet {
+		w.Header().Set("Content-Type", "text/plain")
+		fmt.Fprint(w, r.Header.Get("X-Inbenta-Challenge")) //nolint:gosec // to echo it is what the handshake wants
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		return
+	}
+	select {
+	case d.received <- &demoRequest{header: r.Header, body: body}:
+	default: // nobody reads as fast as this
+	}
+}
+
+func freePort() (int, error) {
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}

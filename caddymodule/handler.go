@@ -1,0 +1,407 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/bentihooks/bentihooks/matcher"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+const (
+	defaultBodyLimit = 1 << 20
+	// afterClient is how long a forwarded request may go on after its client has gone, so that what the
+	// API answers is still seen.
+	afterClient = time.Minute
+)
+
+// defaultActor is where the actor of an event is looked for.
+var defaultActor = []string{
+	"{http.auth.user.id}", "{benti.jwt.user_id}", "{benti.jwt.sub}",
+	"{benti.response.actor}", "{benti.response.creator.id}", "{benti.response.creator}",
+	"{benti.request.actor}", "{benti.request.creator}",
+}
+
+// Handler gives webhooks to the legacy Benti API behind it. It sees each successful call that changes
+// something, derives an event from it, and stores a delivery for each webhook that wants it, before the
+// client gets its answer. It also serves the subscription API at /webhooks.
+type Handler struct {
+	// Whose webhooks and events these are: projects cannot see each other's. May hold placeholders of the
+	// request's header, such as {benti.jwt.tenant}. Default: {benti.tenant}, which is a short hash of the
+	// x-inbenta-key header, or "default" without one. A fixed name joins all keys.
+	Project string `json:"project,omitempty"`
+
+	// Which half of the vendor's webhooks this site makes. Default (and only value so far): api.
+	Source string `json:"source,omitempty"`
+
+	// The path in front of [/v1]/tickets and so on. Default: none.
+	Prefix string `json:"prefix,omitempty"`
+
+	// Where the actor of an event is found: placeholders, of which the first with a value wins. Default:
+	// {http.auth.user.id} {benti.jwt.user_id} {benti.jwt.sub} {benti.response.actor} {benti.response.creator.id}
+	// {benti.response.creator} {benti.request.actor} {benti.request.creator}
+	Actor []string `json:"actor,omitempty"`
+
+	// Who may manage webhooks. Default: whoever the API lets read /queues.
+	Authorize *Authorize `json:"authorize,omitempty"`
+
+	// When a client gets its answer: "sync", once its event is on stable storage, or "async", at once.
+	// Default: sync.
+	Durability string `json:"durability,omitempty"`
+
+	// What happens to calls while the store fails: "pass" forwards them and keeps their events in memory,
+	// "reject" answers them with 503. Default: pass.
+	OnStoreFailure string `json:"on_store_failure,omitempty"`
+
+	// How many bytes of a request or response body are looked at. Default: 1048576.
+	BodyLimit int64 `json:"body_limit,omitempty"`
+
+	// Rows added to the endpoint table, or put in the place of the row with the same method and path.
+	Routes []Route `json:"routes,omitempty"`
+
+	// Whether to forward calls of /webhooks to the API rather than serve the subscription API.
+	DisableWebhooksAPI bool `json:"disable_webhooks_api,omitempty"`
+
+	app    *App
+	logger *zap.Logger
+	table  *matcher.Table
+	actor  []matcher.Source
+	api    *subscriptionAPI
+}
+
+// Route is a row of the endpoint table.
+type Route struct {
+	// What happens to the item: add, update or remove.
+	Action string `json:"action"`
+
+	// The kind of item: alert, ticket, reply, user, media, classification or queue.
+	Item string `json:"item"`
+
+	// The request's method, such as POST.
+	Method string `json:"method"`
+
+	// The request's path behind prefix and version, such as /tickets/{ticketId}/notes.
+	Path string `json:"path"`
+
+	// Where the item's id is found: placeholders, of which the first with a value wins. Default: the usual
+	// places in the response.
+	ID []string `json:"id,omitempty"`
+
+	// Where the id of the ticket that holds the item is found, likewise. Default: nowhere, so null.
+	Parent []string `json:"parent,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.benti_webhooks", New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision reads the settings.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	app, err := ctx.App("benti")
+	if err != nil {
+		return fmt.Errorf("getting benti app: %w", err)
+	}
+	h.app = app.(*App)
+	h.setDefaults()
+	if err := h.check(); err != nil {
+		return err
+	}
+	h.api = newSubscriptionAPI(h)
+	return h.Authorize.provision()
+}
+
+func (h *Handler) setDefaults() {
+	if h.Project == "" {
+		h.Project = tenantPlaceholder
+	}
+	if h.Source == "" {
+		h.Source = "api"
+	}
+	if len(h.Actor) == 0 {
+		h.Actor = defaultActor
+	}
+	if h.Authorize == nil {
+		h.Authorize = new(Authorize)
+	}
+	h.Authorize.setDefaults()
+	if h.Durability == "" {
+		h.Durability = "sync"
+	}
+	if h.OnStoreFailure == "" {
+		h.OnStoreFailure = "pass"
+	}
+	if h.BodyLimit == 0 {
+		h.BodyLimit = defaultBodyLimit
+	}
+}
+
+// check compiles the settings, so that the Caddyfile's parser and Provision refuse the same things.
+func (h *Handler) check() error {
+	if err := checkProject(h.Project); err != nil {
+		return fmt.Errorf("project: %w", err)
+	}
+	for _, c := range []struct {
+		name, value string
+		allowed     []string
+	}{
+		{"source", h.Source, sources},
+		{"durability", h.Durability, durabilities},
+		{"on_store_failure", h.OnStoreFailure, storeFailures},
+	} {
+		if err := oneOf(c.value, c.allowed); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	if h.BodyLimit < 0 {
+		return errors.New("body_limit: must be greater than zero")
+	}
+	var err error
+	if h.actor, err = parseSources(h.Actor); err != nil {
+		return fmt.Errorf("actor: %w", err)
+	}
+	rows := matcher.Rows()
+	for _, route := range h.Routes {
+		row, err := route.row()
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row)
+	}
+	h.table, err = matcher.NewTable(h.Prefix, rows)
+	return err
+}
+
+func (r *Route) row() (matcher.Row, error) {
+	row := matcher.Row{Item: r.Item, Action: r.Action, Method: r.Method, Path: r.Path}
+	var err error
+	if row.ID, err = parseSources(r.ID); err != nil {
+		return row, fmt.Errorf("route %s %s: id: %w", r.Method, r.Path, err)
+	}
+	if row.Parent, err = parseSources(r.Parent); err != nil {
+		return row, fmt.Errorf("route %s %s: parent: %w", r.Method, r.Path, err)
+	}
+	return row, nil
+}
+
+func parseSources(texts []string) ([]matcher.Source, error) {
+	var sources []matcher.Source
+	for _, text := range texts {
+		source, err := matcher.ParseSource(text)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, source)
+	}
+	return sources, nil
+}
+
+// ServeHTTP hands the request on, untouched unless it is a call that changes something and of which a
+// webhook wants to hear.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	path, encoded := matcher.WirePath(r.URL)
+	match, ok := h.table.Match(r.Method, path, encoded)
+	if ok {
+		return h.serveMatched(w, r, next, match)
+	}
+	if h.DisableWebhooksAPI {
+		return next.ServeHTTP(w, r)
+	}
+	base, rest, ok := h.table.Base(path, encoded)
+	if !ok || !isWebhooksPath(rest) {
+		return next.ServeHTTP(w, r)
+	}
+	return h.api.serve(w, r, next, base, rest)
+}
+
+func (h *Handler) serveMatched(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, match matcher.Match) error {
+	c, err := h.app.acquire()
+	if err != nil {
+		return h.unavailable(w, r, next, err)
+	}
+	if e := c.opened.Load(); e != nil && e.store.Directory().Len() == 0 {
+		return next.ServeHTTP(w, r)
+	}
+	project := h.project(r)
+	if !c.wanted(project, match.Row.Item) {
+		return next.ServeHTTP(w, r)
+	}
+	if h.OnStoreFailure == "reject" && !c.healthy() {
+		return h.reject(w)
+	}
+	return h.observe(w, r, next, match, project)
+}
+
+// unavailable handles a request while there is no core at all, which happens only if a new one could not
+// be made.
+func (h *Handler) unavailable(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, err error) error {
+	h.logger.Error("event not watched for", zap.Error(err))
+	if h.OnStoreFailure == "reject" {
+		return h.reject(w)
+	}
+	return next.ServeHTTP(w, r)
+}
+
+func (h *Handler) reject(w http.ResponseWriter) error {
+	w.Header().Set("Retry-After", "5")
+	return writeError(w, problem{Code: http.StatusServiceUnavailable, Message: "the store of webhooks does not take events at the moment; the call was not forwarded"})
+}
+
+// observe forwards a wanted request and keeps the event that comes of it.
+func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, match matcher.Match, project string) error {
+	c, err := holdCore(h.app) // until the end of the request, which may be after Cleanup
+	if err != nil {
+		return h.unavailable(w, r, next, err)
+	}
+	o := &observation{handler: h, core: c, project: project}
+	defer o.leave()
+
+	ctx, cancel := detach(r.Context(), afterClient)
+	defer cancel()
+	r = r.WithContext(ctx)
+	o.begin(r, match)
+	writer := &capture{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		limit:                 h.BodyLimit,
+		hold:                  h.Durability == "sync",
+	}
+	writer.seen = func() { o.end(writer) }
+	// The proxy panics with http.ErrAbortHandler when the API breaks off in the middle of its answer. The
+	// change was made all the same, and the client gets as much as it would without us.
+	whole := false
+	defer func() { writer.finish(!whole) }()
+	err = next.ServeHTTP(writer, r)
+	whole = true
+	return err
+}
+
+// detach returns a context that outlives the client by no more than the given time.
+func detach(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+	detached, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(after, cancel)
+		context.AfterFunc(detached, func() { timer.Stop() })
+	})
+	return detached, func() {
+		stop()
+		cancel()
+	}
+}
+
+// observation is one request on its way through.
+type observation struct {
+	handler  *Handler
+	core     *core
+	project  string
+	exchange matcher.Exchange
+	request  *http.Request
+	tee      *bodyTee
+	answered bool // the exchange's bodies are there
+	later    bool // the core is still needed after the request
+}
+
+func (o *observation) begin(r *http.Request, match matcher.Match) {
+	o.request = r
+	o.exchange = matcher.Exchange{
+		Match:         match,
+		Authorization: r.Header.Get("Authorization"),
+		Limit:         int(o.handler.BodyLimit),
+	}
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(o.placeholder)
+		o.exchange.External = externalLookup(repl)
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		o.tee = &bodyTee{ReadCloser: r.Body, limit: o.handler.BodyLimit}
+		r.Body = o.tee
+	}
+}
+
+// end derives the event and keeps it. It is called once, when what will be seen of a success was seen.
+func (o *observation) end(c *capture) {
+	now := time.Now()
+	x := &o.exchange
+	x.Time = now
+	x.Status = c.status
+	x.Header = c.Header()
+	x.Response = matcher.Body{
+		Type: x.Header.Get("Content-Type"), Encoding: strings.Join(x.Header.Values("Content-Encoding"), ","), Bytes: c.body, Cut: c.cut,
+	}
+	if o.tee != nil {
+		header := o.request.Header
+		body, cut := o.tee.seen(o.request.ContentLength)
+		x.Request = matcher.Body{
+			Type: header.Get("Content-Type"), Encoding: strings.Join(header.Values("Content-Encoding"), ","), Bytes: body, Cut: cut,
+		}
+	}
+	o.answered = true
+	derived, err := x.Derive(o.handler.actor)
+	if err != nil {
+		o.underivable(err)
+		return
+	}
+	ev := event{
+		project: o.project, item: derived.Item, action: derived.Action, payload: derived.AppendJSON(nil),
+		traceParent: traceParent(o.request.Header), at: now,
+	}
+	if ev.id, err = uuid.NewV7(); err != nil { // only if the system has no randomness
+		o.core.lose(ev, err.Error())
+		return
+	}
+	if c.hold {
+		o.core.keep(ev)
+		return
+	}
+	o.later = true
+	go func() {
+		defer o.core.releaseLogged()
+		o.core.keep(ev)
+	}()
+}
+
+// leave gives back the core, unless an event is still on its way into it.
+func (o *observation) leave() {
+	if !o.later {
+		o.core.releaseLogged()
+	}
+}
+
+func (o *observation) underivable(err error) {
+	underivable := new(matcher.Underivable)
+	if !errors.As(err, &underivable) {
+		return
+	}
+	o.core.metrics.underivable.WithLabelValues(underivable.Item, underivable.Reason).Inc()
+	id, _ := o.exchange.External("{http.request.uuid}")
+	o.handler.logger.Warn("no event could be derived from a successful call",
+		zap.String("item", underivable.Item), zap.String("reason", underivable.Reason), zap.String("request_id", id),
+		zap.String("method", o.request.Method), zap.String("project", o.project))
+}
+
+// traceParent returns the W3C trace context of the request, if it has one.
+func traceParent(h http.Header) string {
+	const length = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	value := h.Get("Traceparent")
+	if len(value) != length || strings.Trim(value, "0123456789abcdef-") != "" {
+		return ""
+	}
+	return value
+}
+
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

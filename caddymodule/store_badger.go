@@ -1,0 +1,148 @@
+package caddymodule
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/badger"
+)
+
+func init() {
+	caddy.RegisterModule(new(BadgerStore))
+}
+
+// BadgerStore keeps webhooks and deliveries in an embedded Badger database. It needs no other service.
+type BadgerStore struct {
+	// The database's directory, which is made if it is missing. May hold global placeholders. Default: the
+	// folder benti of Caddy's data directory.
+	Path string `json:"path,omitempty"`
+
+	// Encrypts what is stored, with AES: 16, 24 or 32 bytes, in hexadecimal or base64 digits. May hold
+	// global placeholders such as {env.X} or {file./path}. It cannot be changed for a directory in use.
+	// Default: none.
+	EncryptionKey string `json:"encryption_key,omitempty"`
+
+	dir string
+	key []byte
+}
+
+// CaddyModule returns the Caddy module information.
+func (*BadgerStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "benti.stores.badger", New: func() caddy.Module { return new(BadgerStore) }}
+}
+
+// Provision resolves the settings. It does not touch the directory.
+func (s *BadgerStore) Provision(caddy.Context) error {
+	repl := caddy.NewReplacer()
+	path := s.Path
+	if path == "" {
+		path = filepath.Join(caddy.AppDataDir(), "benti")
+	}
+	path, err := repl.ReplaceOrErr(path, true, true)
+	if err != nil {
+		return fmt.Errorf("path: %w", err)
+	}
+	if s.dir, err = filepath.Abs(path); err != nil {
+		return fmt.Errorf("path: %w", err)
+	}
+	if s.EncryptionKey == "" {
+		return nil
+	}
+	text, err := repl.ReplaceOrErr(s.EncryptionKey, true, true)
+	if err != nil {
+		return fmt.Errorf("encryption_key: %w", err)
+	}
+	if s.key, err = parseKey(text); err != nil {
+		return fmt.Errorf("encryption_key: %w", err)
+	}
+	return nil
+}
+
+// parseKey does not repeat the key in its error.
+func parseKey(text string) ([]byte, error) {
+	for _, decode := range []func(string) ([]byte, error){
+		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawURLEncoding.DecodeString,
+	} {
+		if key, err := decode(text); err == nil && (len(key) == 16 || len(key) == 24 || len(key) == 32) {
+			return key, nil
+		}
+	}
+	return nil, errors.New("must be 16, 24 or 32 bytes in hexadecimal or base64 digits, as from: openssl rand -hex 32")
+}
+
+// Identity is the absolute directory.
+func (s *BadgerStore) Identity() string { return "badger:" + s.dir }
+
+// Open opens the database.
+func (s *BadgerStore) Open(logger *zap.Logger) (store.Store, error) {
+	logger = logger.Named("badger")
+	return badger.Open(badger.Options{
+		Dir:           s.dir,
+		EncryptionKey: s.key,
+		Logf:          badgerLog(logger),
+	})
+}
+
+// badgerLog passes on what Badger says. Its own infos are a trace of its inner life.
+func badgerLog(logger *zap.Logger) func(level, message string) {
+	return func(level, message string) {
+		switch level {
+		case "error":
+			logger.Error(message)
+		case "warn":
+			logger.Warn(message)
+		default:
+			logger.Debug(message)
+		}
+	}
+}
+
+// UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
+//
+//	badger [<path>] {
+//		encryption_key <key>
+//	}
+func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the engine's name
+	if d.NextArg() {
+		s.Path = d.Val()
+		if s.Path == "" {
+			return d.Err("the path of the store must not be empty")
+		}
+	}
+	if d.NextArg() {
+		return d.Errf("unexpected argument %q; store badger takes one path", d.Val())
+	}
+	block := settings{d: d}
+	return block.parse(map[string]func() error{
+		"encryption_key": func() error { return s.parseEncryptionKey(&block) },
+	})
+}
+
+func (s *BadgerStore) parseEncryptionKey(block *settings) error {
+	if err := block.text(&s.EncryptionKey); err != nil {
+		return err
+	}
+	if strings.Contains(s.EncryptionKey, "{") { // a placeholder, known only when the server runs
+		return nil
+	}
+	if _, err := parseKey(s.EncryptionKey); err != nil {
+		return block.d.Errf("encryption_key: %v", err)
+	}
+	return nil
+}
+
+var (
+	_ caddy.Provisioner     = (*BadgerStore)(nil)
+	_ caddyfile.Unmarshaler = (*BadgerStore)(nil)
+	_ StoreProvider         = (*BadgerStore)(nil)
+)
