@@ -1,0 +1,256 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/bentihooks/bentihooks/store"
+)
+
+// Options say what to open.
+type Options struct {
+	// Dir is made, readable by its owner only, if it does not exist.
+	Dir string
+	// EncryptionKey has 16, 24 or 32 bytes (AES-128, -192, -256). Empty: no encryption. A directory keeps
+	// for ever to the choice it was made with.
+	EncryptionKey []byte
+	// Logf gets what Badger has to say, one line a call, level being error, warn, info or debug. It may be
+	// called from many goroutines. Nil: nothing is logged.
+	Logf func(level, msg string)
+
+	// For tests.
+	window int                                   // entries of a webhook's window; 0: windowSize
+	commit func(commit func() error) (err error) // around every commit
+}
+
+// formatVersion is the layout of keys and records. A directory of a newer one is refused.
+const formatVersion = 1
+
+var (
+	// ErrLocked is returned by Open when another process, or another Store of this one, uses the directory.
+	ErrLocked = errors.New("another process uses this directory; use caddy reload rather than a second caddy")
+	// ErrNewerFormat is returned by Open when the directory was written by a newer version.
+	ErrNewerFormat = errors.New("directory was written by a newer version of Bentihooks; upgrade, or use another directory")
+	// ErrWrongKey is returned by Open when the encryption key is not the one that the directory was made with.
+	ErrWrongKey = errors.New("wrong encryption key for this directory; a directory made without a key opens only without one")
+)
+
+const (
+	// valueThreshold is the size in bytes from which on a record goes to the value log. Ordinary deliveries are
+	// below it: they need no garbage collection, and Badger reports a failed sync of its write-ahead log,
+	// while it only logs one of the value log.
+	valueThreshold = 1 << 10
+
+	// blockCache and indexCache are in bytes and used with encryption only, where Badger insists on them.
+	blockCache = 16 << 20
+	indexCache = 16 << 20
+)
+
+// badgerOptions are for a guest in somebody else's process: Badger's defaults take four times the memory.
+func badgerOptions(o Options, log *logger) badger.Options {
+	b := badger.DefaultOptions(o.Dir).
+		WithSyncWrites(true).
+		WithDetectConflicts(false). // there is one writer
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithMemTableSize(16 << 20).
+		WithNumMemtables(2).
+		WithNumCompactors(2).
+		WithValueLogFileSize(64 << 20).
+		WithValueThreshold(valueThreshold).
+		WithMetricsEnabled(false).
+		WithLogger(log)
+	if len(o.EncryptionKey) > 0 {
+		b = b.WithEncryptionKey(o.EncryptionKey).WithBlockCacheSize(blockCache).WithIndexCacheSize(indexCache)
+	}
+	return b
+}
+
+// Open opens the store in a directory, or makes a new one there. Its errors say what to do about them; see
+// [ErrLocked], [ErrNewerFormat] and [ErrWrongKey]. Its time does not depend on how many deliveries are pending.
+func Open(o Options) (*Store, error) {
+	if o.Dir == "" {
+		return nil, errors.New("opening store: no directory given")
+	}
+	switch len(o.EncryptionKey) {
+	case 0, 16, 24, 32:
+	default:
+		return nil, fmt.Errorf("opening store: encryption key has %d bytes, want 16, 24 or 32", len(o.EncryptionKey))
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("opening store: %w", err)
+	}
+	if err := withLock(o.Dir, func() error { return prepareDir(o) }); err != nil {
+		return nil, fmt.Errorf("opening store in %s: %w", o.Dir, err)
+	}
+	log := &logger{logf: o.Logf}
+	db, err := badger.Open(badgerOptions(o, log))
+	if err != nil {
+		return nil, fmt.Errorf("opening store in %s: %w", o.Dir, err)
+	}
+	s := newStore(db, o, log)
+	if err := s.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening store in %s: %w", o.Dir, err), db.Close())
+	}
+	s.start()
+	return s, nil
+}
+
+// prepareDir does what has to be done before Badger opens a directory. The key is tried here because Badger's own Open
+// leaves goroutines behind when it fails.
+func prepareDir(o Options) error {
+	_, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: o.EncryptionKey})
+	if errors.Is(err, badger.ErrEncryptionKeyMismatch) {
+		return ErrWrongKey
+	}
+	if err != nil {
+		return fmt.Errorf("reading encryption keys: %w", err)
+	}
+	return removeDebris(o.Dir)
+}
+
+// removeDebris removes files that a kill left between their creation and their first byte. They hold
+// nothing, but Badger refuses to open with them ("Create a new file").
+func removeDebris(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if info, err := os.Stat(f); err != nil || info.Size() > 0 {
+				continue
+			}
+			if err := os.Remove(f); err != nil {
+				return fmt.Errorf("removing empty file: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func newStore(db *badger.DB, o Options, log *logger) *Store {
+	s := &Store{
+		db:       db,
+		dir:      o.Dir,
+		log:      log,
+		updating: make(chan struct{}, 1),
+		// As many as a batch takes can wait without their goroutines being parked twice.
+		ops:     make(chan *op, maxBatch),
+		lanes:   make(map[uuid]*lane),
+		window:  o.window,
+		closing: make(chan struct{}),
+		drained: make(chan struct{}),
+		purge:   make(chan struct{}, 1),
+		gc:      make(chan struct{}, 1),
+		// Room for the counters and for what Badger adds itself.
+		maxKeys:   int(db.MaxBatchCount()) - 8,
+		maxSize:   db.MaxBatchSize() - 4<<10,
+		threshold: valueThreshold,
+	}
+	if s.window == 0 {
+		s.window = windowSize
+	}
+	s.commit = s.commitTxn
+	if o.commit != nil {
+		s.commit = func(txn *badger.Txn) error { return o.commit(func() error { return s.commitTxn(txn) }) }
+	}
+	return s
+}
+
+// load checks the format and reads what is kept in memory: counters and webhooks, but no deliveries.
+func (s *Store) load() error {
+	if err := s.checkFormat(); err != nil {
+		return err
+	}
+	kept, err := s.readCounters()
+	if err != nil {
+		return fmt.Errorf("reading counters: %w", err)
+	}
+	if kept.enqueued != kept.unfinished+kept.delivered+kept.dead+kept.dropped+kept.pruned {
+		s.log.Errorf("counters do not add up: %+v", kept)
+	}
+	s.counts.publish(kept, 0)
+	ws, err := s.readWebhooks()
+	if err != nil {
+		return fmt.Errorf("reading webhooks: %w", err)
+	}
+	s.directory.Reset(ws)
+	doomed, err := s.tombstones()
+	if err != nil {
+		return fmt.Errorf("reading tombstones: %w", err)
+	}
+	for _, webhook := range doomed {
+		s.retire(webhook)
+	}
+	return nil
+}
+
+func (s *Store) checkFormat() error {
+	version := -1
+	err := s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(formatKey)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error {
+			if len(v) != 1 {
+				return fmt.Errorf("format: %w", errCorrupt)
+			}
+			version = int(v[0])
+			return nil
+		})
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading format: %w", err)
+	case version > formatVersion:
+		return fmt.Errorf("format %d: %w", version, ErrNewerFormat)
+	case version >= 0:
+		return nil
+	}
+	err = s.db.Update(func(txn *badger.Txn) error { return txn.Set(formatKey, []byte{formatVersion}) })
+	if err != nil {
+		return fmt.Errorf("writing format: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) start() {
+	s.wg.Go(s.committer)
+	s.wg.Go(s.purger)
+	s.wg.Go(s.collector)
+	signal(s.purge)
+}
+
+// readWebhooks reads all webhooks. One that cannot be read is left out: its deliveries stay where they are.
+func (s *Store) readWebhooks() ([]store.Webhook, error) {
+	var ws []store.Webhook
+	err := s.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{prefixWebhook}, PrefetchValues: true, PrefetchSize: 100})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			item := it.Item()
+			v, err := item.ValueCopy(nil)
+			if err != nil {
+				return err
+			}
+			w, err := decodeWebhook(v)
+			if err != nil {
+				s.aside(item.Key(), v, err)
+				continue
+			}
+			ws = append(ws, w)
+		}
+		return nil
+	})
+	return ws, err
+}

@@ -1,0 +1,144 @@
+package badger
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/storetest"
+)
+
+func TestRecordsDecodeToWhatWasEncoded(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		d := drawDelivery(t)
+		webhook, _ := parseUUID(d.Webhook)
+		id, _ := parseUUID(d.ID)
+		got, err := decodeDelivery(webhook, id, encodeDelivery(&d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, d) {
+			t.Fatalf("got %+v, want %+v", got, d)
+		}
+	})
+}
+
+func drawDelivery(t *rapid.T) store.Delivery {
+	text, size := rapid.String(), rapid.SampledFrom([]int{0, 1, 127, 128, 5000})
+	moment := rapid.Custom(func(t *rapid.T) time.Time { return fromNanos(rapid.Int64().Draw(t, "nanos")) })
+	data := func(label string) []byte { return clone(make([]byte, size.Draw(t, label))) }
+	d := storetest.Delivery(storetest.Webhook(text.Draw(t, "project")), storetest.Start)
+	d.Item, d.Action, d.TraceParent = text.Draw(t, "item"), text.Draw(t, "action"), text.Draw(t, "trace")
+	d.Ping, d.Spent = rapid.Bool().Draw(t, "ping"), rapid.IntRange(0, 100).Draw(t, "spent")
+	d.State = rapid.SampledFrom([]store.State{store.Pending, store.Delivered, store.Dead}).Draw(t, "state")
+	d.Payload, d.CreatedAt, d.Due = data("payload"), moment.Draw(t, "created"), moment.Draw(t, "due")
+	for range rapid.IntRange(0, 4).Draw(t, "attempts") {
+		d.Attempts = append(d.Attempts, store.Attempt{
+			N: rapid.Int().Draw(t, "n"), At: moment.Draw(t, "at"), Status: rapid.Int().Draw(t, "status"),
+			Duration: time.Duration(rapid.Int64().Draw(t, "duration")), Error: text.Draw(t, "error"),
+			Response: data("response")[:0:0],
+		})
+	}
+	for i := range d.Attempts {
+		d.Attempts[i].Response = nil
+	}
+	return d
+}
+
+func TestEveryFlippedBitIsNoticed(t *testing.T) {
+	t.Parallel()
+	d := storetest.Delivery(storetest.Webhook("acme"), storetest.Start)
+	record := encodeDelivery(&d)
+	for i := range len(record) * 8 {
+		record[i/8] ^= 1 << (i % 8)
+		if _, err := decodeDelivery(uuid{}, uuid{}, record); err == nil {
+			t.Errorf("bit %d flipped, and nobody noticed", i)
+		}
+		record[i/8] ^= 1 << (i % 8)
+	}
+}
+
+// FuzzDecodeDelivery gives the decoder foreign bytes with a right checksum, or it would never see more than that.
+func FuzzDecodeDelivery(f *testing.F) {
+	w := storetest.Webhook("acme")
+	d := storetest.Delivery(w, storetest.Start)
+	d.Attempts = []store.Attempt{storetest.Outcome(d, store.Dead, time.Time{}).Attempt}
+	record := encodeDelivery(&d)
+	f.Add(record[:len(record)-recordSum])
+	f.Add([]byte{})
+	f.Add([]byte{recordVersion, statePending, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		decodeDelivery(uuid{}, uuid{}, b)
+		b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+		d, err := decodeDelivery(uuid{}, uuid{}, b)
+		if err != nil {
+			return
+		}
+		again, err := decodeDelivery(uuid{}, uuid{}, encodeDelivery(&d))
+		if err != nil {
+			t.Fatalf("decoded to %+v, which does not decode again: %v", d, err)
+		}
+		for i := range d.Attempts {
+			d.Attempts[i].Response = clone(d.Attempts[i].Response[:min(len(d.Attempts[i].Response), store.MaxResponse)])
+		}
+		if !reflect.DeepEqual(d, again) {
+			t.Fatalf("decoded to %+v, then to %+v", d, again)
+		}
+	})
+}
+
+func FuzzDecodeWebhook(f *testing.F) {
+	w := storetest.Webhook("acme")
+	record, err := encodeWebhook(&w)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record)
+	f.Fuzz(func(_ *testing.T, b []byte) { decodeWebhook(b) })
+}
+
+func TestSlotsSortLikeTimes(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := rapid.Int64().Draw(t, "a"), rapid.Int64().Draw(t, "b")
+		if got := newSlot(fromNanos(a), uuid{}).before(newSlot(fromNanos(b), uuid{})); got != (a < b) {
+			// Times close to the ends are rounded to them.
+			if nanos(fromNanos(a)) == a && nanos(fromNanos(b)) == b {
+				t.Fatalf("%d before %d: %v", a, b, got)
+			}
+		}
+	})
+	for _, at := range []time.Time{{}, time.Unix(0, 0), storetest.Start, time.Unix(0, math.MinInt64).Add(-time.Hour), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		if s := newSlot(at, uuid{}); !s.before(endSlot) {
+			t.Errorf("slot of %v is not before the end", at)
+		}
+	}
+}
+
+func TestIDsComeBackAsTheyWent(t *testing.T) {
+	t.Parallel()
+	id := storetest.ID(storetest.Start)
+	u, err := parseUUID(id)
+	if err != nil || u.String() != id {
+		t.Errorf("%s became %s, %v", id, u, err)
+	}
+	if at, ok := u.time(); !ok || !at.Equal(storetest.Start) {
+		t.Errorf("time of %s is %v, %v", id, at, ok)
+	}
+	for _, bad := range []string{
+		"", "x", id + "0", id[:35], "01890A5D-AC96-774B-BCCE-B302099A8057", "{" + id[:34] + "}",
+		"01890a5d+ac96-774b-bcce-b302099a8057", "01890a5d-ac96-774b-bcce-b302099a805g", "01890a5dac96-774b-bcce-b302099a80570",
+		"0189-a5d-ac96-774b-bcce-b302099a8057",
+	} {
+		if _, err := parseUUID(bad); err == nil {
+			t.Errorf("%q passes for a UUID", bad)
+		}
+	}
+}
