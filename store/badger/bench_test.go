@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,19 +19,15 @@ import (
 
 // callers runs fn b.N times in n goroutines.
 func callers(b *testing.B, n int, fn func()) {
-	work := make(chan struct{}, n)
+	var taken atomic.Int64
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			for range work {
+			for taken.Add(1) <= int64(b.N) {
 				fn()
 			}
 		})
 	}
-	for range b.N {
-		work <- struct{}{}
-	}
-	close(work)
 	wg.Wait()
 }
 

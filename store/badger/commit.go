@@ -95,7 +95,7 @@ func (s *Store) submit(ctx context.Context, c change, alone bool) error {
 }
 
 // committer is the one goroutine that writes: it collects the changes that are waiting into one
-// transaction, so that many callers share one fsync. It ends when stop is closed and nothing is waiting.
+// transaction, so that many callers share one fsync. It ends when drained is closed and nothing is waiting.
 func (s *Store) committer() {
 	var next *op // taken from the channel, but not fitting into the batch before
 	for {

@@ -75,6 +75,9 @@ func TestAFailedCommitCanBeRepeated(t *testing.T) {
 				t.Fatal(err)
 			}
 			c = claimOne(t, s, w)
+			if want := map[bool]int{false: 1, true: 2}[happens]; len(c.Attempts) != want {
+				t.Errorf("%d attempts are kept, want %d", len(c.Attempts), want)
+			}
 			try(func() error { return s.Finish(t.Context(), storetest.Outcome(c, store.Dead, time.Time{})) })
 			wantCounts(t, s, store.Counts{Enqueued: 1, Dead: 1})
 			try(func() error { return s.Replay(t.Context(), w.ID, d.ID, storetest.Start) })
