@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -42,9 +43,33 @@ func newSubscriptionAPI(h *Handler) *subscriptionAPI {
 	return &subscriptionAPI{handler: h, crossSite: http.NewCrossOriginProtection(), handshakes: make(map[string]int)}
 }
 
-func isWebhooksPath(rest string) bool {
-	below, ok := strings.CutPrefix(rest, webhooksPath)
-	return ok && (below == "" || below[0] == '/')
+// belowWebhooks returns the decoded segments behind /webhooks in a path behind prefix and version; false if
+// the path is another, at no cost unless it is an odd one.
+func belowWebhooks(rest string, encoded bool) ([]string, bool) {
+	if rest == "" {
+		return nil, false
+	}
+	first, below, deeper := strings.Cut(rest[1:], "/")
+	if encoded && strings.Contains(first, "%") {
+		first, _ = url.PathUnescape(first)
+	}
+	if first != webhooksPath[1:] {
+		return nil, false
+	}
+	below = strings.TrimSuffix(below, "/")
+	if !deeper || below == "" {
+		return nil, true
+	}
+	segments := strings.Split(below, "/")
+	for i := range segments {
+		if encoded {
+			var err error
+			if segments[i], err = url.PathUnescape(segments[i]); err != nil {
+				return nil, false
+			}
+		}
+	}
+	return segments, true
 }
 
 // apiCall is one call of the subscription API.
@@ -57,11 +82,14 @@ type apiCall struct {
 	self    string // the path of the collection as the caller knows it
 }
 
-// serve answers a call. base is prefix and version of its path, rest what follows.
-func (s *subscriptionAPI) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, base, rest string) error {
+// serve answers a call. base is prefix and version of its path, below the segments behind /webhooks.
+func (s *subscriptionAPI) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, base string, below []string) error {
 	h := s.handler
 	if err := s.crossSite.Check(r); err != nil {
 		return writeError(w, problem{Code: http.StatusForbidden, Message: "browsers' cross-site calls are refused"})
+	}
+	if name := repeatedIdentity(r.Header); name != "" {
+		return writeError(w, problem{Code: http.StatusBadRequest, Message: "the header " + name + " is given twice"})
 	}
 	if err := h.Authorize.allow(w, r, next, base); err != nil {
 		return s.fail(w, err)
@@ -78,7 +106,7 @@ func (s *subscriptionAPI) serve(w http.ResponseWriter, r *http.Request, next cad
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	call := &apiCall{subscriptionAPI: s, w: w, r: r.WithContext(ctx), engine: e, project: h.project(r), self: base + webhooksPath}
-	if err := call.route(strings.TrimSuffix(strings.TrimPrefix(rest, webhooksPath), "/")); err != nil {
+	if err := call.route(below); err != nil {
 		return s.fail(w, err)
 	}
 	return nil
@@ -86,10 +114,9 @@ func (s *subscriptionAPI) serve(w http.ResponseWriter, r *http.Request, next cad
 
 type action func() error
 
-// route finds the action for a path below /webhooks: {id}, {id}/ping, {id}/deliveries, and
+// route finds the action for the segments below /webhooks: {id}, {id}/ping, {id}/deliveries, and
 // {id}/deliveries/{deliveryId}/redeliver.
-func (c *apiCall) route(path string) error {
-	segments := strings.Split(path, "/")[1:]
+func (c *apiCall) route(segments []string) error {
 	if len(segments) == 0 {
 		return c.byMethod(map[string]action{http.MethodGet: c.list, http.MethodPost: c.create})
 	}

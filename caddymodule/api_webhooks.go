@@ -127,9 +127,9 @@ func (c *apiCall) storeUpdate(seen, wanted *store.Webhook, in *webhookInput, ver
 		now := time.Now().UTC()
 		if w.Secret != wanted.Secret && verified {
 			w.PreviousSecret, w.PreviousUntil = w.Secret, now.Add(overlap)
-			if origin(w.URL) != origin(wanted.URL) {
-				w.PreviousSecret, w.PreviousUntil = "", time.Time{} // the former host's secret is not for the new one
-			}
+		}
+		if origin(w.URL) != origin(wanted.URL) {
+			w.PreviousSecret, w.PreviousUntil = "", time.Time{} // the former host's secret is not for the new one
 		}
 		in.apply(w)
 		w.UpdatedAt = now

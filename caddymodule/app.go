@@ -87,8 +87,20 @@ type StoreProvider interface {
 	// Identity names the resource that Open opens, such as an absolute directory, whatever the options: two
 	// configurations with the same identity share one open store.
 	Identity() string
-	// Open opens the store. It must not be called twice without a Close in between.
+	// Open opens the store. It is not called twice without a Close in between.
 	Open(logger *zap.Logger) (store.Store, error)
+	// Local says what of this machine's disk stands in while the store does not take events.
+	Local() Local
+}
+
+// Local is the part of a store's configuration that concerns this machine's disk.
+type Local struct {
+	// Dir holds the reserve and the notes of requests in flight.
+	Dir string
+	// Reserve is the size of the reserve in bytes.
+	Reserve int64
+	// MinFree is how many bytes have to be free on Dir's disk for the store to be open. 0: any number.
+	MinFree uint64
 }
 
 // CaddyModule returns the Caddy module information.
@@ -204,8 +216,8 @@ func (a *App) Validate() error {
 	return nil
 }
 
-// Start opens the store and begins delivering. A store that cannot be opened is no error: the traffic
-// goes on, and opening is tried again until it succeeds.
+// Start has the store opened and deliveries begun. A store that cannot be opened is no error: the traffic
+// goes on, and opening is tried again until it succeeds. One that takes long is not waited for.
 func (a *App) Start() error {
 	c, err := a.acquire()
 	if err != nil {
@@ -215,6 +227,7 @@ func (a *App) Start() error {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	c.join(a)
+	c.awaitFirstTry(startPatience)
 	return nil
 }
 
@@ -256,6 +269,9 @@ func (a *App) Cleanup() error {
 	defer cancel()
 	c := a.core.Load()
 	c.leave(ctx, a)
+	if c.idle() {
+		c.awaitLater(ctx)
+	}
 	return c.release()
 }
 

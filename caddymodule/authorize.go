@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,7 @@ const (
 	// authorizeTimeout bounds the call to the API that tells who may manage webhooks.
 	authorizeTimeout = 10 * time.Second
 	// authorizeBody is how much of its answer is looked at for an error object.
-	authorizeBody = 64 << 10
+	authorizeBody = 1 << 20
 )
 
 // Authorize says who may manage webhooks.
@@ -128,15 +129,16 @@ func (a *Authorize) compareToken(w http.ResponseWriter, r *http.Request) error {
 func (a *Authorize) askUpstream(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, base string) error {
 	ctx, cancel := context.WithTimeout(r.Context(), authorizeTimeout)
 	defer cancel()
+	path := base + a.Path
 	answer := &recorder{header: make(http.Header), limit: authorizeBody}
-	sub, err := subrequest(ctx, r, answer, base+a.Path)
+	sub, err := subrequest(ctx, r, answer, path)
 	if err != nil {
-		return a.unclear(err.Error())
+		return unclear(path, err.Error())
 	}
-	if err := next.ServeHTTP(answer, sub); err != nil {
+	if err := serveWhole(next, answer, sub); err != nil {
 		handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err)
 		if !ok || handlerErr.StatusCode == 0 {
-			return a.unclear("no answer")
+			return unclear(path, "no answer")
 		}
 		answer.status = handlerErr.StatusCode
 	}
@@ -145,19 +147,22 @@ func (a *Authorize) askUpstream(w http.ResponseWriter, r *http.Request, next cad
 		if v := answer.header.Values("WWW-Authenticate"); len(v) > 0 {
 			w.Header()["Www-Authenticate"] = v
 		}
-		return problem{Code: answer.status, Message: "the API does not let this caller read " + a.Path}
+		return problem{Code: answer.status, Message: "the API does not let this caller read " + path}
 	case answer.status < 200 || answer.status > 299:
-		return a.unclear(fmt.Sprintf("status %d", answer.status))
+		return unclear(path, fmt.Sprintf("status %d", answer.status))
+	case !answer.isJSON():
+		// A page for everybody that some other handler of the site has for this path proves nothing.
+		return unclear(path, fmt.Sprintf("status %d, but not the JSON object or list that the API answers with", answer.status))
 	case answer.isError():
 		// The API reports some failures with a 2xx status.
-		return problem{Code: http.StatusForbidden, Message: "the API does not let this caller read " + a.Path}
+		return problem{Code: http.StatusForbidden, Message: "the API does not let this caller read " + path}
 	}
 	return nil
 }
 
-func (a *Authorize) unclear(got string) error {
+func unclear(path, got string) error {
 	return problem{Code: http.StatusBadGateway, Message: fmt.Sprintf("asking the API whether this caller may manage webhooks: GET %s got %s; "+
-		"see the setting authorize of benti_webhooks, which names a path that every rightful caller may read", a.Path, got)}
+		"see the setting authorize of benti_webhooks, which names a path that every rightful caller may read", path, got)}
 }
 
 // subrequest makes a GET of target that carries the headers of r, to be served by what comes behind us
@@ -173,10 +178,13 @@ func subrequest(ctx context.Context, r *http.Request, w http.ResponseWriter, tar
 	sub.Body, sub.ContentLength, sub.TransferEncoding, sub.Trailer = http.NoBody, 0, nil, nil
 	for _, name := range []string{
 		"Connection", "Upgrade", "Expect", "Te", "Trailer", "Transfer-Encoding", "Content-Length", "Content-Type", "Content-Encoding",
-		"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "X-Http-Method-Override",
+		"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Accept-Encoding",
+		// What some frameworks take for another path or method than the ones that were asked for.
+		"X-Original-Url", "X-Rewrite-Url", "X-Http-Method-Override", "X-Http-Method", "X-Method-Override",
 	} {
 		sub.Header.Del(name)
 	}
+	sub.Header.Set("Accept", "application/json")
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok {
 		return sub, nil
@@ -191,6 +199,18 @@ func subrequest(ctx context.Context, r *http.Request, w http.ResponseWriter, tar
 		maps.Copy(vars, outerVars)
 	}
 	return prepared, nil
+}
+
+// serveWhole serves a subrequest. An API that breaks off in the middle of its answer is an error.
+func serveWhole(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p == http.ErrAbortHandler { //nolint:errorlint // a panic's value, compared as net/http does
+			err = http.ErrAbortHandler
+		} else if p != nil {
+			panic(p)
+		}
+	}()
+	return next.ServeHTTP(w, r)
 }
 
 // recorder takes the answer to a subrequest.
@@ -220,6 +240,19 @@ func (a *recorder) Write(p []byte) (int, error) {
 
 // Flush exists because proxies flush; there is nothing to do.
 func (a *recorder) Flush() {}
+
+// isJSON reports whether the answer is a JSON object or array, as far as it was seen, or has no body at all
+// by its status.
+func (a *recorder) isJSON() bool {
+	if a.status == http.StatusNoContent {
+		return true
+	}
+	body := bytes.TrimSpace(a.body.Bytes())
+	if len(body) == 0 || a.header.Get("Content-Encoding") != "" || (body[0] != '{' && body[0] != '[') {
+		return false
+	}
+	return a.cut || json.Valid(body)
+}
 
 func (a *recorder) isError() bool {
 	return matcher.IsError(matcher.Body{

@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"slices"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -54,7 +56,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"authorize":        func() error { return h.parseAuthorize(d) },
 		"durability":       func() error { return block.choice(&h.Durability, durabilities) },
 		"on_store_failure": func() error { return block.choice(&h.OnStoreFailure, storeFailures) },
-		"body_limit":       func() error { return block.size(&h.BodyLimit) },
+		"body_limit":       func() error { return block.size(&h.BodyLimit, maxBodyLimit) },
 		"webhooks_api":     func() error { return h.parseWebhooksAPI(&block) },
 		"route":            func() error { return h.parseRoute(d) },
 	})
@@ -138,10 +140,8 @@ func (h *Handler) parseRoute(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	for _, earlier := range h.Routes {
-		if earlier.Method == r.Method && earlier.Path == r.Path {
-			return d.Errf("route %s %s is given twice", r.Method, r.Path)
-		}
+	if slices.ContainsFunc(h.Routes, r.same) {
+		return d.Errf("route %s %s is given twice", r.Method, r.Path)
 	}
 	row, err := r.row()
 	if err == nil {

@@ -29,6 +29,7 @@ type capture struct {
 	header  http.Header // as it was at WriteHeader, while held
 	body    []byte      // what was seen
 	cut     bool        // body is only the first part
+	lost    error       // why the client cannot be written to any more
 	flushed bool        // a flush was wanted while held,
 	flushAt int         // first behind so many bytes of body
 }
@@ -89,12 +90,27 @@ func (c *capture) Write(p []byte) (int, error) {
 	}
 	switch {
 	case !wasHolding:
-		return c.ResponseWriterWrapper.Write(p)
+		return c.writeOn(p)
 	case len(part) == len(p):
 		return len(p), nil
 	}
 	n, err := c.ResponseWriterWrapper.Write(p[len(part):])
 	return len(part) + n, err
+}
+
+// writeOn passes on what was looked at. As long as there is something to look at, a client that has gone
+// does not stop the API's answer from being read.
+func (c *capture) writeOn(p []byte) (int, error) {
+	if c.lost == nil {
+		_, c.lost = c.ResponseWriterWrapper.Write(p)
+	}
+	if c.mode == looking {
+		return len(p), nil
+	}
+	if c.lost != nil {
+		return 0, c.lost
+	}
+	return len(p), nil
 }
 
 // ReadFrom keeps io.Copy from going around Write while the answer is looked at.
@@ -111,7 +127,11 @@ func (c *capture) FlushError() error {
 		c.WriteHeader(http.StatusOK)
 	}
 	if c.mode != holding {
-		return http.NewResponseController(c.ResponseWriter).Flush()
+		err := http.NewResponseController(c.ResponseWriter).Flush()
+		if c.mode == looking {
+			return nil
+		}
+		return err
 	}
 	if !c.flushed {
 		c.flushed, c.flushAt = true, len(c.body)
@@ -139,9 +159,12 @@ func (c *capture) letGo() {
 	clear(header)
 	maps.Copy(header, c.header)
 	c.ResponseWriterWrapper.WriteHeader(c.status)
-	clear(header)
-	maps.Copy(header, later)
 	// An error from here on is the client's having gone. That concerns the client alone.
+	// What came later is not for the header, even of writers that write it with the first byte of the body.
+	defer func() {
+		clear(header)
+		maps.Copy(header, later)
+	}()
 	if !c.flushed {
 		c.letGoBody(c.body)
 		return

@@ -23,33 +23,68 @@ import (
 var cores = caddy.NewUsagePool()
 
 const (
-	// tendInterval is how often a core looks after what failed.
-	tendInterval = 500 * time.Millisecond
+	// tendInterval is how often a core looks at free space and after what failed.
+	tendInterval = 100 * time.Millisecond
 	// pruneInterval is how often deliveries past their retention are erased.
 	pruneInterval = 10 * time.Minute
-	// maxReopenWait bounds the growing wait between tries to open a store.
+	// minReopenWait and maxReopenWait bound the growing wait between tries to open a store.
+	minReopenWait = time.Second
 	maxReopenWait = 30 * time.Second
+	// maxFailedDrains is how often in a row an open store may refuse what was kept before it is closed and
+	// opened again: after some errors a database does not recover while it is open.
+	maxFailedDrains = 20
+	// closeTimeout is how long closing a store may take before it is left to itself.
+	closeTimeout = 30 * time.Second
+	// startPatience is how long the start of a configuration waits for the store to open.
+	startPatience = 2 * time.Second
 )
 
 // core is an open store with its emitter, shared by all configurations that use the store.
 type core struct {
-	identity string
-	metrics  *metrics
-	settings atomic.Pointer[App]    // the configuration that rules: the newest that has started
-	opened   atomic.Pointer[engine] // nil until the store could be opened
-	intake   intake
+	identity  string
+	metrics   *metrics
+	settings  atomic.Pointer[App]             // the configuration that rules: the newest that has started
+	opened    atomic.Pointer[engine]          // nil while the store is not open
+	directory atomic.Pointer[store.Directory] // the store's, also while it is closed again; nil before it was ever open
+	state     atomic.Pointer[storeState]
+	intake    intake
+	inFlight  inFlight
 
 	mu   sync.Mutex
 	apps []*App // started, the newest last; guarded by mu
 
 	cancel  context.CancelFunc // ends tend
 	tending sync.WaitGroup
+	tried   chan struct{} // closed when opening has been tried for the first time
+	// The following are used by tend alone.
+	reopen          reopening
+	journalsFailure string // why the files beside the store could not be opened, as was logged
 }
 
-// engine is what there is once the store is open.
+// engine is what there is while the store is open.
 type engine struct {
 	store   store.Store
 	emitter *emitter.Emitter
+}
+
+// storeState tells operators how the store fares.
+type storeState struct {
+	Name   string    `json:"name"` // open, low_space or failed
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since"`
+}
+
+const (
+	stateOpen     = "open"
+	stateLowSpace = "low_space"
+	stateFailed   = "failed"
+)
+
+// reopening paces tries to open the store.
+type reopening struct {
+	at           time.Time
+	wait         time.Duration
+	failedDrains int
 }
 
 func holdCore(a *App) (*core, error) {
@@ -63,14 +98,10 @@ func holdCore(a *App) (*core, error) {
 }
 
 func newCore(a *App) *core {
-	c := &core{identity: a.provider.Identity(), metrics: newMetrics()}
+	c := &core{identity: a.provider.Identity(), metrics: newMetrics(), tried: make(chan struct{})}
 	c.metrics.core = c
 	c.settings.Store(a)
-	if err := c.open(); err != nil {
-		c.logger().Error("store cannot be opened; traffic goes on, events are kept in memory, and opening is tried again",
-			zap.String("store", c.identity), zap.Error(err))
-		c.metrics.storeErrors.Inc()
-	}
+	c.state.Store(&storeState{Name: stateFailed, Since: time.Now()})
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
 	c.tending.Go(func() { c.tend(ctx) })
@@ -78,6 +109,22 @@ func newCore(a *App) *core {
 }
 
 func (c *core) logger() *zap.Logger { return c.settings.Load().logger }
+
+// idle reports whether no configuration uses the core any more.
+func (c *core) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.apps) == 0
+}
+
+func (c *core) awaitFirstTry(patience time.Duration) {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-c.tried:
+	case <-timer.C:
+	}
+}
 
 // release gives back one hold. The last one closes the core.
 func (c *core) release() error {
@@ -96,20 +143,11 @@ func (c *core) releaseLogged() {
 func (c *core) Destruct() error {
 	c.cancel()
 	c.tending.Wait()
-	e := c.opened.Load()
-	if e == nil {
-		c.giveUp()
-		return nil
+	if err := c.drain(context.Background()); err != nil {
+		c.logger().Warn("what the store does not take stays in the reserve", zap.Error(err))
 	}
-	at, cancel := context.WithCancel(context.Background())
-	cancel() // whoever left last has waited for the attempts in flight
-	err := e.emitter.Stop(at)
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	c.drain(context.Background())
 	c.giveUp()
-	return errors.Join(err, e.store.Close())
+	return errors.Join(c.closeStore(), c.closeJournals())
 }
 
 // join makes a the configuration that rules, and sees to it that deliveries are made.
@@ -161,29 +199,16 @@ func (c *core) emitterConfig(a *App) emitter.Config {
 	return config
 }
 
-// open opens the store and starts the emitter if a configuration has started.
-func (c *core) open() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	a := c.settings.Load()
-	st, err := a.provider.Open(a.logger)
-	if err != nil {
-		return err
-	}
-	e := &engine{store: st, emitter: emitter.New(st, c.emitterConfig(a))}
-	c.opened.Store(e)
-	if len(c.apps) > 0 {
-		e.emitter.Start()
-	}
-	return nil
-}
-
-// tend opens a store that could not be opened, stores what had to be kept in memory, and prunes.
+// tend opens the store when it can be opened, closes it when the disk runs full, gives it what had to be
+// kept elsewhere, and prunes.
 func (c *core) tend(ctx context.Context) {
+	c.openJournals()
+	c.tryOpen(time.Now())
+	close(c.tried)
 	ticker := time.NewTicker(tendInterval)
 	defer ticker.Stop()
-	reopenAt, wait := time.Now().Add(time.Second), time.Second
 	var pruneAt time.Time
+	journalsAt := time.Now().Add(minReopenWait)
 	for {
 		select {
 		case <-ctx.Done():
@@ -191,33 +216,37 @@ func (c *core) tend(ctx context.Context) {
 		case <-ticker.C:
 		}
 		now := time.Now()
-		e := c.opened.Load()
-		if e == nil {
-			if now.Before(reopenAt) {
-				continue
-			}
-			wait = min(2*wait, maxReopenWait)
-			reopenAt = now.Add(wait)
-			if e = c.reopen(); e == nil {
-				continue
-			}
+		c.guardSpace()
+		if now.After(journalsAt) {
+			journalsAt = now.Add(minReopenWait)
+			c.openJournals()
 		}
-		c.drain(ctx)
-		if now.After(pruneAt) {
+		if c.opened.Load() == nil && !now.Before(c.reopen.at) {
+			c.tryOpen(now)
+		}
+		if c.opened.Load() == nil {
+			continue
+		}
+		c.tendDrain(ctx)
+		if e := c.opened.Load(); e != nil && now.After(pruneAt) {
 			pruneAt = now.Add(pruneInterval)
 			c.prune(ctx, e, now)
 		}
 	}
 }
 
-func (c *core) reopen() *engine {
-	if err := c.open(); err != nil {
-		c.metrics.storeErrors.Inc()
-		c.logger().Error("store still cannot be opened", zap.String("store", c.identity), zap.Error(err))
-		return nil
+// tendDrain gives up on a store that stays open but takes nothing.
+func (c *core) tendDrain(ctx context.Context) {
+	err := c.drain(ctx)
+	if err == nil || ctx.Err() != nil {
+		c.reopen.failedDrains = 0
+		return
 	}
-	c.logger().Info("store opened", zap.String("store", c.identity))
-	return c.opened.Load()
+	c.metrics.storeErrors.Inc()
+	if c.reopen.failedDrains++; c.reopen.failedDrains >= maxFailedDrains {
+		c.reopen.failedDrains = 0
+		c.suspend(stateFailed, err)
+	}
 }
 
 func (c *core) prune(ctx context.Context, e *engine, now time.Time) {

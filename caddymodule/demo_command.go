@@ -24,9 +24,8 @@ can send calls of your own.
 
 Everything it writes goes to a temporary folder, which it removes at the end. Exits with 1 and a
 reason if the event does not arrive.`,
-		Args:          cobra.NoArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Args:         cobra.NoArgs,
+		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/bentihooks/bentihooks/journal"
 	"github.com/bentihooks/bentihooks/matcher"
 )
 
@@ -22,6 +24,7 @@ func init() {
 
 const (
 	defaultBodyLimit = 1 << 20
+	maxBodyLimit     = 1 << 30
 	// afterClient is how long a forwarded request may go on after its client has gone, so that what the
 	// API answers is still seen.
 	afterClient = time.Minute
@@ -61,8 +64,8 @@ type Handler struct {
 	// Default: sync.
 	Durability string `json:"durability,omitempty"`
 
-	// What happens to calls while the store fails: "pass" forwards them and keeps their events in memory,
-	// "reject" answers them with 503. Default: pass.
+	// What happens to calls while the store fails: "pass" forwards them and keeps their events in the reserve,
+	// and when that is full, in memory; "reject" answers them with 503. Default: pass.
 	OnStoreFailure string `json:"on_store_failure,omitempty"`
 
 	// How many bytes of a request or response body are looked at. Default: 1048576.
@@ -76,6 +79,7 @@ type Handler struct {
 
 	app    *App
 	logger *zap.Logger
+	namer  string // Project with its global placeholders resolved
 	table  *matcher.Table
 	actor  []matcher.Source
 	api    *subscriptionAPI
@@ -154,6 +158,13 @@ func (h *Handler) check() error {
 	if err := checkProject(h.Project); err != nil {
 		return fmt.Errorf("project: %w", err)
 	}
+	var err error
+	if h.namer, err = resolveGlobals(h.Project); err != nil {
+		return fmt.Errorf("project: %w", err)
+	}
+	if mode := h.Authorize.Mode; strings.Contains(h.Project, "{benti.jwt.") && (mode == "user" || mode == "bearer") {
+		return fmt.Errorf("project: with authorize %s nobody verifies the claims of a token; use {http.auth.user.id} or another placeholder of the authentication in front", mode)
+	}
 	for _, c := range []struct {
 		name, value string
 		allowed     []string
@@ -166,15 +177,17 @@ func (h *Handler) check() error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	if h.BodyLimit < 0 {
-		return errors.New("body_limit: must be greater than zero")
+	if h.BodyLimit < 0 || h.BodyLimit > maxBodyLimit {
+		return errors.New("body_limit: must be greater than zero, and at most 1 GiB")
 	}
-	var err error
 	if h.actor, err = parseSources(h.Actor); err != nil {
 		return fmt.Errorf("actor: %w", err)
 	}
 	rows := matcher.Rows()
-	for _, route := range h.Routes {
+	for i, route := range h.Routes {
+		if slices.ContainsFunc(h.Routes[:i], route.same) {
+			return fmt.Errorf("route %s %s is given twice", route.Method, route.Path)
+		}
 		row, err := route.row()
 		if err != nil {
 			return err
@@ -183,6 +196,11 @@ func (h *Handler) check() error {
 	}
 	h.table, err = matcher.NewTable(h.Prefix, rows)
 	return err
+}
+
+// same reports whether two rows match the same requests: what their parameters are called does not matter.
+func (r *Route) same(other Route) bool {
+	return r.Method == other.Method && anyPlaceholder.ReplaceAllString(r.Path, "{}") == anyPlaceholder.ReplaceAllString(other.Path, "{}")
 }
 
 func (r *Route) row() (matcher.Row, error) {
@@ -221,10 +239,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	base, rest, ok := h.table.Base(path, encoded)
-	if !ok || !isWebhooksPath(rest) {
+	if !ok {
 		return next.ServeHTTP(w, r)
 	}
-	return h.api.serve(w, r, next, base, rest)
+	below, ok := belowWebhooks(rest, encoded)
+	if !ok {
+		return next.ServeHTTP(w, r)
+	}
+	return h.api.serve(w, r, next, base, below)
 }
 
 func (h *Handler) serveMatched(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, match matcher.Match) error {
@@ -232,11 +254,19 @@ func (h *Handler) serveMatched(w http.ResponseWriter, r *http.Request, next cadd
 	if err != nil {
 		return h.unavailable(w, r, next, err)
 	}
-	if e := c.opened.Load(); e != nil && e.store.Directory().Len() == 0 {
+	if r.Context().Value(observedKey{}) != nil { // the directive stands twice in the request's way
+		return next.ServeHTTP(w, r)
+	}
+	if directory := c.directory.Load(); directory != nil && directory.Len() == 0 {
 		return next.ServeHTTP(w, r)
 	}
 	project := h.project(r)
 	if !c.wanted(project, match.Row.Item) {
+		return next.ServeHTTP(w, r)
+	}
+	if name := repeatedIdentity(r.Header); name != "" {
+		c.metrics.underivable.WithLabelValues(match.Row.Item, "ambiguous").Inc()
+		h.logger.Warn("no event is made of a call that says twice who makes it", zap.String("header", name))
 		return next.ServeHTTP(w, r)
 	}
 	if h.OnStoreFailure == "reject" && !c.healthy() {
@@ -271,7 +301,7 @@ func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp
 
 	ctx, cancel := detach(r.Context(), afterClient)
 	defer cancel()
-	r = r.WithContext(ctx)
+	r = r.WithContext(context.WithValue(ctx, observedKey{}, true))
 	o.begin(r, match)
 	writer := &capture{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
@@ -301,6 +331,9 @@ func detach(ctx context.Context, after time.Duration) (context.Context, context.
 	}
 }
 
+// observedKey marks the context of a request that is being observed.
+type observedKey struct{}
+
 // observation is one request on its way through.
 type observation struct {
 	handler  *Handler
@@ -310,11 +343,16 @@ type observation struct {
 	request  *http.Request
 	tee      *bodyTee
 	answered bool // the exchange's bodies are there
+	token    journal.Token
+	kept     bool // an event came of it, with which the note of the request ends
 	later    bool // the core is still needed after the request
 }
 
 func (o *observation) begin(r *http.Request, match matcher.Match) {
 	o.request = r
+	o.token = o.core.inFlight.begin(journal.Entry{
+		Time: time.Now(), Method: r.Method, Path: r.URL.Path, Project: o.project, Item: match.Row.Item,
+	})
 	o.exchange = matcher.Exchange{
 		Match:         match,
 		Authorization: r.Header.Get("Authorization"),
@@ -354,26 +392,27 @@ func (o *observation) end(c *capture) {
 		return
 	}
 	ev := event{
-		project: o.project, item: derived.Item, action: derived.Action, payload: derived.AppendJSON(nil),
-		traceParent: traceParent(o.request.Header), at: now,
+		Project: o.project, Item: derived.Item, Action: derived.Action, Payload: derived.AppendJSON(nil),
+		TraceParent: traceParent(o.request.Header), At: now, token: o.token,
 	}
-	if ev.id, err = uuid.NewV7(); err != nil { // only if the system has no randomness
-		o.core.lose(ev, err.Error())
+	if ev.ID, err = uuid.NewV7(); err != nil { // only if the system has no randomness
+		o.core.lose(ev, "no id could be made", err)
 		return
 	}
-	if c.hold {
+	o.kept = true
+	if c.hold || !o.core.keepLater(ev) {
 		o.core.keep(ev)
 		return
 	}
 	o.later = true
-	go func() {
-		defer o.core.releaseLogged()
-		o.core.keep(ev)
-	}()
 }
 
-// leave gives back the core, unless an event is still on its way into it.
+// leave ends the note of a request of which no event came, and gives back the core unless an event is still
+// on its way into it.
 func (o *observation) leave() {
+	if !o.kept {
+		o.core.inFlight.end(o.token)
+	}
 	if !o.later {
 		o.core.releaseLogged()
 	}

@@ -2,102 +2,167 @@ package caddymodule
 
 import (
 	"context"
-	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/bentihooks/bentihooks/journal"
 	"github.com/bentihooks/bentihooks/store"
 )
 
 const (
-	// maxInMemory is how many events are kept in memory while the store fails.
+	// maxInMemory is how many events are kept in memory while neither the store nor the reserve takes them.
 	maxInMemory = 10_000
-	// enqueueTimeout is how long a request waits for the store before its event is kept in memory. Whether
-	// the store has it is then unknown, so it is enqueued again later, under the same delivery ids.
-	enqueueTimeout = 10 * time.Second
-	// drainBatch is how many events are moved from memory into the store at once.
+	// keepTimeout is how long a request waits for the store, and then for the reserve. Whether they have its
+	// event is then unknown, so it is enqueued again later, under the same delivery ids.
+	keepTimeout = 10 * time.Second
+	// maxEnqueue is how many deliveries of several events are stored in one step. One event makes as many as
+	// a project has webhooks, which the store takes.
+	maxEnqueue = maxWebhooks
+	// maxLater is how many events may be on their way into the store in the background.
+	maxLater = 1000
+	// drainBatch is how many events are moved into the store at once.
 	drainBatch = 200
 )
 
-// errBehind is why an event is kept in memory though the store did not refuse it.
-var errBehind = errors.New("store is not open, or earlier events still wait for it")
+var (
+	// errBehind is why an event goes to the reserve though the store did not refuse it.
+	errBehind = errors.New("store is not open, or earlier events still wait for it")
+	// errNoReserve is why an event goes to memory though the reserve did not refuse it.
+	errNoReserve = errors.New("reserve is not open")
+)
 
-// event is a captured event on its way into the store.
-type event struct {
-	id          uuid.UUID // UUIDv7
-	project     string
-	item        string
-	action      string
-	payload     []byte
-	traceParent string
-	at          time.Time
-}
-
-// intake keeps the events that the store does not take. The zero value is ready.
+// intake keeps the events that the store does not take: in the reserve, which is as durable, and when that
+// is full, in memory. While anything is kept, all events go the same way, and the store gets them in turn.
 type intake struct {
-	mu     sync.Mutex
-	events []event // oldest first
+	mu       sync.Mutex
+	reserve  *journal.Reserve // nil while it cannot be opened
+	memory   []event          // oldest first
+	later    atomic.Int64     // events on their way in the background
+	degraded bool             // events have been kept out of the store since it was last told to the log
 }
 
 // healthy reports whether events go straight into the store.
 func (c *core) healthy() bool {
+	if c.opened.Load() == nil {
+		return false
+	}
 	c.intake.mu.Lock()
 	defer c.intake.mu.Unlock()
-	return c.opened.Load() != nil && len(c.intake.events) == 0
+	return len(c.intake.memory) == 0 && (c.intake.reserve == nil || c.intake.reserve.Len() == 0)
 }
 
-// wanted reports whether a webhook of the project wants the item. While the store has not been opened
-// nobody knows, so everything is.
+// wanted reports whether a webhook of the project wants the item. Before the store has been opened nobody
+// knows, so everything is.
 func (c *core) wanted(project, item string) bool {
-	e := c.opened.Load()
-	return e == nil || e.store.Directory().Wanted(project, item)
+	directory := c.directory.Load()
+	return directory == nil || directory.Wanted(project, item)
 }
 
-// keep returns once the event is on stable storage, or, if the store does not take it, in memory.
+// keep returns once the event is on stable storage, or, if neither store nor reserve takes it, in memory.
 func (c *core) keep(ev event) {
-	c.metrics.events.WithLabelValues(ev.item, ev.action).Inc()
+	c.metrics.events.WithLabelValues(ev.Item, ev.Action).Inc()
 	err := errBehind
 	if c.healthy() {
 		if err = c.enqueue(context.Background(), ev); err == nil {
+			c.inFlight.end(ev.token)
 			return
 		}
 		c.metrics.storeErrors.Inc()
 	}
+	c.sayDegraded(err)
+	ev.waited = true
+	if err = c.keepInReserve(ev); err == nil {
+		c.inFlight.end(ev.token)
+		return
+	}
 	c.intake.mu.Lock()
-	first, full := len(c.intake.events) == 0, len(c.intake.events) >= maxInMemory
+	full := len(c.intake.memory) >= maxInMemory
 	if !full {
-		c.intake.events = append(c.intake.events, ev)
+		c.intake.memory = append(c.intake.memory, ev)
 	}
 	c.intake.mu.Unlock()
 	if full {
-		c.lose(ev, "the memory for events is full")
-		return
-	}
-	if first {
-		c.logger().Error("store does not take events; they are kept in memory until it does", zap.String("store", c.identity), zap.Error(err))
+		c.lose(ev, "neither store nor reserve takes it, and the memory for events is full", err)
 	}
 }
 
-// enqueue stores the deliveries of events, all or none.
+// keepLater keeps the event in the background, with the hold of the request that it came of. It does not if
+// too many events are on their way already, so that a disk that hangs slows the traffic down rather than
+// fill the memory.
+func (c *core) keepLater(ev event) bool {
+	if c.intake.later.Add(1) > maxLater {
+		c.intake.later.Add(-1)
+		return false
+	}
+	go func() {
+		defer c.releaseLogged()
+		defer c.intake.later.Add(-1)
+		c.keep(ev)
+	}()
+	return true
+}
+
+// awaitLater waits for the events that are on their way in the background, or until ctx ends.
+func (c *core) awaitLater(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*keepTimeout)
+	defer cancel()
+	ticker := time.NewTicker(tendInterval / 10)
+	defer ticker.Stop()
+	for c.intake.later.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// sayDegraded logs once that events do not go straight into the store any more.
+func (c *core) sayDegraded(err error) {
+	c.intake.mu.Lock()
+	first := !c.intake.degraded
+	c.intake.degraded = true
+	c.intake.mu.Unlock()
+	if first {
+		c.logger().Error("store does not take events; they go to the reserve until it does", zap.String("store", c.identity), zap.Error(err))
+	}
+}
+
+// enqueue stores the deliveries of events: those of one event all or none, the events in turn until an error.
 func (c *core) enqueue(ctx context.Context, events ...event) error {
 	e := c.opened.Load()
 	if e == nil {
 		return errBehind
 	}
+	if low, err := c.spaceLow(); low {
+		return err
+	}
 	var deliveries []store.Delivery
 	for i := range events {
 		deliveries = append(deliveries, events[i].deliveries(e.store.Directory())...)
+		if len(deliveries) < maxEnqueue && i < len(events)-1 {
+			continue
+		}
+		if err := c.enqueueDeliveries(ctx, e, deliveries); err != nil {
+			return err
+		}
+		deliveries = nil
 	}
+	return nil
+}
+
+func (c *core) enqueueDeliveries(ctx context.Context, e *engine, deliveries []store.Delivery) error {
 	if len(deliveries) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
+	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
 	start := time.Now()
 	if err := e.store.Enqueue(ctx, deliveries...); err != nil {
@@ -107,65 +172,114 @@ func (c *core) enqueue(ctx context.Context, events ...event) error {
 	return nil
 }
 
-// drain moves what is in memory into the store, as long as the store takes it.
-func (c *core) drain(ctx context.Context) {
+// keepInReserve does not wait for ever for a disk that hangs.
+func (c *core) keepInReserve(ev event) error {
+	c.intake.mu.Lock()
+	reserve := c.intake.reserve
+	c.intake.mu.Unlock()
+	if reserve == nil {
+		return errNoReserve
+	}
+	record, err := json.Marshal(ev)
+	if err != nil {
+		return fmt.Errorf("encoding event: %w", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- reserve.Append(record) }()
+	timer := time.NewTimer(keepTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("writing to the reserve: %w", context.DeadlineExceeded)
+	}
+}
+
+// drain moves what was kept into the store, as long as the store takes it.
+func (c *core) drain(ctx context.Context) error {
+	if c.healthy() {
+		c.intake.mu.Lock()
+		c.intake.degraded = false
+		c.intake.mu.Unlock()
+		return nil
+	}
+	fromReserve, err := c.drainReserve(ctx)
+	if err != nil {
+		return err
+	}
+	fromMemory, err := c.drainMemory(ctx)
+	if err != nil {
+		return err
+	}
+	if c.healthy() {
+		c.logger().Info("store takes events again", zap.String("store", c.identity), zap.Int("from_reserve", fromReserve), zap.Int("from_memory", fromMemory))
+	}
+	return nil
+}
+
+func (c *core) drainReserve(ctx context.Context) (int, error) {
+	c.intake.mu.Lock()
+	reserve := c.intake.reserve
+	c.intake.mu.Unlock()
+	if reserve == nil || reserve.Len() == 0 {
+		return 0, nil
+	}
+	drained := 0
+	err := reserve.Drain(func(records [][]byte) error {
+		events := make([]event, 0, len(records))
+		for _, record := range records {
+			var ev event
+			if err := json.Unmarshal(record, &ev); err != nil {
+				c.logger().Error("reading an event from the reserve; it is left out", zap.Error(err), zap.ByteString("record", record))
+				c.metrics.lost.Inc()
+				continue
+			}
+			ev.waited = true
+			events = append(events, ev)
+		}
+		if err := c.enqueue(ctx, events...); err != nil {
+			return err
+		}
+		drained += len(events)
+		return nil
+	})
+	return drained, err
+}
+
+func (c *core) drainMemory(ctx context.Context) (int, error) {
 	drained := 0
 	for {
 		c.intake.mu.Lock()
-		batch := c.intake.events[:min(len(c.intake.events), drainBatch)]
+		batch := c.intake.memory[:min(len(c.intake.memory), drainBatch)]
 		c.intake.mu.Unlock()
 		if len(batch) == 0 {
-			break
+			return drained, nil
 		}
 		if err := c.enqueue(ctx, batch...); err != nil {
-			return
+			return drained, err
+		}
+		for i := range batch {
+			c.inFlight.end(batch[i].token)
 		}
 		drained += len(batch)
 		c.intake.mu.Lock()
-		c.intake.events = slices.Clone(c.intake.events[len(batch):])
+		c.intake.memory = slices.Clone(c.intake.memory[len(batch):])
 		c.intake.mu.Unlock()
 	}
-	if drained > 0 {
-		c.logger().Info("store takes events again", zap.String("store", c.identity), zap.Int("from_memory", drained))
-	}
 }
 
-// giveUp counts what is still in memory when the core closes.
+// giveUp tells of what is still in memory when the core closes. Its notes of requests in flight stay, so
+// that the next start lists them as in doubt.
 func (c *core) giveUp() {
-	for _, ev := range c.intake.events {
-		c.lose(ev, "the server stopped before the store took it")
+	for _, ev := range c.intake.memory {
+		c.lose(ev, "the server stopped before anything took it", nil)
 	}
-	c.intake.events = nil
+	c.intake.memory = nil
 }
 
-func (c *core) lose(ev event, reason string) {
+func (c *core) lose(ev event, reason string, err error) {
 	c.metrics.lost.Inc()
-	c.logger().Error("event lost", zap.String("reason", reason), zap.String("project", ev.project),
-		zap.Time("at", ev.at), zap.ByteString("payload", ev.payload))
-}
-
-// deliveries makes one delivery for each webhook that wanted the event when it was captured.
-func (ev *event) deliveries(directory *store.Directory) []store.Delivery {
-	var ds []store.Delivery
-	for _, w := range directory.Wanting(ev.project, ev.item) {
-		if w.CreatedAt.After(ev.at) {
-			continue
-		}
-		ds = append(ds, store.Delivery{
-			ID: deliveryID(ev.id, w.ID), Webhook: w.ID, Project: ev.project, Item: ev.item, Action: ev.action,
-			Payload: ev.payload, TraceParent: ev.traceParent, State: store.Pending, CreatedAt: ev.at, Due: ev.at,
-		})
-	}
-	return ds
-}
-
-// deliveryID gives the delivery of an event to a webhook its id: a UUIDv7 with the time of the event's,
-// and the same whenever it is asked for, so that an event whose fate in the store is unknown can be
-// enqueued again.
-func deliveryID(event uuid.UUID, webhook string) string {
-	sum := sha256.Sum256(append(event[:], webhook...))
-	id := event
-	copy(id[8:], sum[:8])
-	id[8] = id[8]&0x3f | 0x80 // RFC 9562 variant
-	return id.String()
+	c.logger().Error("event lost", zap.String("reason", reason), zap.String("project", ev.Project),
+		zap.Time("at", ev.At), zap.ByteString("payload", ev.Payload), zap.Error(err))
 }

@@ -30,6 +30,7 @@ type metrics struct {
 	storeErrors     prometheus.Counter
 	lost            prometheus.Counter
 	deliveries      *prometheus.Desc
+	inDoubt         *prometheus.Desc
 }
 
 func newMetrics() *metrics {
@@ -54,9 +55,11 @@ func newMetrics() *metrics {
 		storeWrite: histogram("store_write_seconds", "How long it took to store an event durably.",
 			[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1, 5}),
 		storeErrors: prometheus.NewCounter(prometheus.CounterOpts(opts("store_errors_total", "Operations of the store that failed."))),
-		lost:        prometheus.NewCounter(prometheus.CounterOpts(opts("lost_total", "Events lost because neither the store nor memory could take them."))),
+		lost:        prometheus.NewCounter(prometheus.CounterOpts(opts("lost_total", "Events lost because neither store nor reserve nor memory could take them."))),
 		deliveries: prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, "deliveries"),
 			"Deliveries in the store, by their state.", []string{"state"}, nil),
+		inDoubt: prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, "in_doubt"),
+			"Requests that were in flight at a crash and have not been acknowledged.", nil, nil),
 	}
 }
 
@@ -81,6 +84,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		c.Describe(ch)
 	}
 	ch <- m.deliveries
+	ch <- m.inDoubt
 }
 
 // Collect implements prometheus.Collector.
@@ -88,6 +92,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range m.collectors() {
 		c.Collect(ch)
 	}
+	ch <- prometheus.MustNewConstMetric(m.inDoubt, prometheus.GaugeValue, float64(len(m.core.inFlight.inDoubt())))
 	e := m.core.opened.Load()
 	if e == nil {
 		return

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -24,11 +25,11 @@ const (
 // project tells whose request r is. It depends on nothing but the header, so that the events of a caller
 // and the calls by which it manages its webhooks belong together.
 func (h *Handler) project(r *http.Request) string {
-	if h.Project == tenantPlaceholder {
+	if h.namer == tenantPlaceholder {
 		return tenant(r.Header)
 	}
-	if !strings.Contains(h.Project, "{") {
-		return h.Project
+	if !strings.Contains(h.namer, "{") {
+		return h.namer
 	}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	if !ok {
@@ -36,7 +37,7 @@ func (h *Handler) project(r *http.Request) string {
 	}
 	x := matcher.Exchange{Authorization: r.Header.Get("Authorization"), Limit: int(h.BodyLimit)}
 	// Resolved before Caddy's own placeholders, so that nothing is left in its replacer.
-	text := headerPlaceholder.ReplaceAllStringFunc(h.Project, func(placeholder string) string {
+	text := headerPlaceholder.ReplaceAllStringFunc(h.namer, func(placeholder string) string {
 		if placeholder == tenantPlaceholder {
 			return tenant(r.Header)
 		}
@@ -56,6 +57,19 @@ func (h *Handler) project(r *http.Request) string {
 
 var headerPlaceholder = regexp.MustCompile(`\{benti\.(?:tenant|jwt\.[^{}]+)\}`)
 
+// repeatedIdentity names a header that says who the caller is and is given twice. We might take one, and the
+// API the other.
+func repeatedIdentity(h http.Header) string {
+	for _, name := range []string{"X-Inbenta-Key", "Authorization"} {
+		if len(h[name]) > 1 {
+			return name
+		}
+	}
+	return ""
+}
+
+var anyPlaceholder = regexp.MustCompile(`\{[^{}]*\}`)
+
 // checkProject refuses what project cannot resolve.
 func checkProject(text string) error {
 	for _, prefix := range []string{"{benti.request.", "{benti.response.", "{benti.path."} {
@@ -63,7 +77,30 @@ func checkProject(text string) error {
 			return errors.New(prefix + "*} is not known when a webhook is registered; allowed are fixed text and placeholders of the request's header, such as {benti.tenant}, {benti.jwt.<claim>} or {http.request.header.<name>}")
 		}
 	}
+	for _, placeholder := range anyPlaceholder.FindAllString(text, -1) {
+		if strings.HasPrefix(placeholder, "{benti.") && !headerPlaceholder.MatchString(placeholder) {
+			return fmt.Errorf("unknown placeholder %s; those of this module are {benti.tenant} and {benti.jwt.<claim>}", placeholder)
+		}
+	}
+	if strings.ContainsAny(anyPlaceholder.ReplaceAllString(text, ""), "{}") {
+		return fmt.Errorf("%q has a brace without its other half", text)
+	}
 	return nil
+}
+
+// resolveGlobals puts in what {env.*} and {file.*} stand for, which has to be there.
+func resolveGlobals(text string) (string, error) {
+	repl := caddy.NewReplacer()
+	var failed error
+	text = anyPlaceholder.ReplaceAllStringFunc(text, func(placeholder string) string {
+		if !strings.HasPrefix(placeholder, "{env.") && !strings.HasPrefix(placeholder, "{file.") {
+			return placeholder
+		}
+		value, err := repl.ReplaceOrErr(placeholder, true, true)
+		failed = errors.Join(failed, err)
+		return value
+	})
+	return text, failed
 }
 
 // tenant is the value of {benti.tenant}.

@@ -103,18 +103,24 @@ func (s *settings) count(to *int) error {
 	return nil
 }
 
-func (s *settings) size(to *int64) error {
+// size reads a number of bytes up to limit.
+func (s *settings) size(to *int64, limit uint64) error {
 	name := s.d.Val()
 	value, err := s.arg()
 	if err != nil {
 		return err
 	}
 	n, err := humanize.ParseBytes(value)
-	if err != nil || n == 0 || n > math.MaxInt32 {
-		return s.d.Errf("%s must be a size from 1B to 2GiB, such as 1MiB, not %q", name, value)
+	if err != nil || n == 0 || n > limit {
+		return s.d.Errf("%s must be a size from 1B to %s, such as 1MiB, not %q", name, sizeText(limit), value)
 	}
 	*to = int64(n)
 	return nil
+}
+
+// sizeText writes a size as it may be given.
+func sizeText(n uint64) string {
+	return strings.NewReplacer(".0 ", "", " ", "").Replace(humanize.IBytes(n))
 }
 
 func (s *settings) duration(to *caddy.Duration) error {

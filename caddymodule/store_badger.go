@@ -20,11 +20,28 @@ func init() {
 	caddy.RegisterModule(new(BadgerStore))
 }
 
+const (
+	defaultMinFree = 256 << 20
+	defaultReserve = 16 << 20
+	minReserve     = 1 << 20
+	maxReserve     = 1 << 30
+	maxMinFree     = 1 << 50
+)
+
 // BadgerStore keeps webhooks and deliveries in an embedded Badger database. It needs no other service.
 type BadgerStore struct {
 	// The database's directory, which is made if it is missing. May hold global placeholders. Default: the
 	// folder benti of Caddy's data directory.
 	Path string `json:"path,omitempty"`
+
+	// Below this much free disk, in bytes, the database is closed and events go to the reserve: written to on
+	// a full disk it would take the process down. Default: 268435456 (256 MiB).
+	MinFree int64 `json:"min_free,omitempty"`
+
+	// The size of the reserve in bytes: a file that is given its place on the disk beforehand, and takes
+	// events, as durably, while the database is closed. An event takes about 400 bytes of it. Default:
+	// 16777216 (16 MiB).
+	Reserve int64 `json:"reserve,omitempty"`
 
 	// Encrypts what is stored, with AES: 16, 24 or 32 bytes, in hexadecimal or base64 digits. May hold
 	// global placeholders such as {env.X} or {file./path}. It cannot be changed for a directory in use.
@@ -42,6 +59,12 @@ func (*BadgerStore) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the settings. It does not touch the directory.
 func (s *BadgerStore) Provision(caddy.Context) error {
+	if s.MinFree == 0 {
+		s.MinFree = defaultMinFree
+	}
+	if s.Reserve == 0 {
+		s.Reserve = defaultReserve
+	}
 	repl := caddy.NewReplacer()
 	path := s.Path
 	if path == "" {
@@ -67,6 +90,17 @@ func (s *BadgerStore) Provision(caddy.Context) error {
 	return nil
 }
 
+// Validate checks the sizes.
+func (s *BadgerStore) Validate() error {
+	if s.MinFree < 0 {
+		return errors.New("min_free: must be greater than zero")
+	}
+	if s.Reserve < minReserve || s.Reserve > maxReserve {
+		return fmt.Errorf("reserve: must be from %s to %s", sizeText(minReserve), sizeText(maxReserve))
+	}
+	return nil
+}
+
 // parseKey does not repeat the key in its error.
 func parseKey(text string) ([]byte, error) {
 	for _, decode := range []func(string) ([]byte, error){
@@ -81,6 +115,11 @@ func parseKey(text string) ([]byte, error) {
 
 // Identity is the absolute directory.
 func (s *BadgerStore) Identity() string { return "badger:" + s.dir }
+
+// Local places the reserve in the database's directory.
+func (s *BadgerStore) Local() Local {
+	return Local{Dir: s.dir, Reserve: s.Reserve, MinFree: uint64(s.MinFree)}
+}
 
 // Open opens the database.
 func (s *BadgerStore) Open(logger *zap.Logger) (store.Store, error) {
@@ -109,6 +148,8 @@ func badgerLog(logger *zap.Logger) func(level, message string) {
 // UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
 //
 //	badger [<path>] {
+//		min_free       <size>
+//		reserve        <size>
 //		encryption_key <key>
 //	}
 func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -124,8 +165,20 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	block := settings{d: d}
 	return block.parse(map[string]func() error{
+		"min_free":       func() error { return block.size(&s.MinFree, maxMinFree) },
+		"reserve":        func() error { return s.parseReserve(&block) },
 		"encryption_key": func() error { return s.parseEncryptionKey(&block) },
 	})
+}
+
+func (s *BadgerStore) parseReserve(block *settings) error {
+	if err := block.size(&s.Reserve, maxReserve); err != nil {
+		return err
+	}
+	if s.Reserve < minReserve || s.Reserve > maxReserve {
+		return block.d.Errf("reserve must be a size from %s to %s, not %q", sizeText(minReserve), sizeText(maxReserve), block.d.Val())
+	}
+	return nil
 }
 
 func (s *BadgerStore) parseEncryptionKey(block *settings) error {
@@ -143,6 +196,7 @@ func (s *BadgerStore) parseEncryptionKey(block *settings) error {
 
 var (
 	_ caddy.Provisioner     = (*BadgerStore)(nil)
+	_ caddy.Validator       = (*BadgerStore)(nil)
 	_ caddyfile.Unmarshaler = (*BadgerStore)(nil)
 	_ StoreProvider         = (*BadgerStore)(nil)
 )

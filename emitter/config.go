@@ -77,7 +77,7 @@ const (
 	ClassChallenge      = "challenge"       // a handshake that did not give back the challenge
 )
 
-// DefaultRetry returns the waits between attempts: twelve attempts within about two days.
+// DefaultRetry returns the waits between attempts: twelve waits, so thirteen attempts within about two days.
 func DefaultRetry() []time.Duration {
 	return []time.Duration{ // elapsed before the attempt that follows
 		5 * time.Second,  // 5 s

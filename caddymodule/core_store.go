@@ -1,0 +1,151 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"go.uber.org/zap"
+
+	"github.com/bentihooks/bentihooks/emitter"
+)
+
+// tryOpen opens the store, unless the disk is too full for it, and starts the emitter if a configuration
+// has started. On failure the next try is put off. Only one goroutine may call it.
+func (c *core) tryOpen(now time.Time) {
+	err := c.open()
+	if err == nil {
+		c.reopen.wait = 0
+		c.enter(stateOpen, nil)
+		return
+	}
+	c.reopen.wait = min(max(2*c.reopen.wait, minReopenWait), maxReopenWait)
+	if low := new(lowSpaceError); errors.As(err, &low) {
+		c.reopen.wait = minReopenWait // looking costs nothing
+		c.reopen.at = now.Add(c.reopen.wait)
+		c.enter(stateLowSpace, err)
+		return
+	}
+	c.reopen.at = now.Add(c.reopen.wait)
+	c.metrics.storeErrors.Inc()
+	c.enter(stateFailed, err)
+}
+
+// enter notes a state of the store, and logs it when it is new.
+func (c *core) enter(name string, err error) {
+	next := &storeState{Name: name, Since: time.Now()}
+	if err != nil {
+		next.Reason = err.Error()
+	}
+	former := c.state.Load()
+	if former.Name == next.Name && former.Reason == next.Reason {
+		return
+	}
+	if former.Name == next.Name {
+		next.Since = former.Since
+	}
+	c.state.Store(next)
+	fields := []zap.Field{zap.String("store", c.identity), zap.String("state", name)}
+	if name == stateOpen {
+		c.logger().Info("store is open", fields...)
+		return
+	}
+	c.logger().Error("store is not open; traffic goes on, events go to the reserve, and opening is tried again", append(fields, zap.Error(err))...)
+}
+
+func (c *core) open() error {
+	a := c.settings.Load()
+	local := a.provider.Local()
+	wanted := local.MinFree
+	if c.state.Load().Name == stateLowSpace {
+		wanted += wanted / 4 // or the store would be opened and closed all the time
+	}
+	if free, err := freeSpace(local.Dir); err == nil && free < wanted {
+		return &lowSpaceError{free: free, wanted: wanted}
+	}
+	st, err := a.provider.Open(a.logger)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := &engine{store: st, emitter: emitter.New(st, c.emitterConfig(c.settings.Load()))}
+	c.directory.Store(st.Directory())
+	c.opened.Store(e)
+	if len(c.apps) > 0 {
+		e.emitter.Start()
+	}
+	return nil
+}
+
+// suspend closes the store for now.
+func (c *core) suspend(name string, reason error) {
+	c.enter(name, reason)
+	c.reopen.at = time.Now().Add(minReopenWait)
+	if err := c.closeStore(); err != nil {
+		c.logger().Error("closing store", zap.String("store", c.identity), zap.Error(err))
+	}
+}
+
+// closeStore cuts off attempts in flight, which stay pending, and closes the store. A close that hangs, as
+// it may without file descriptors or on a dead disk, is left to itself; the store's lock then keeps it from
+// being opened twice.
+func (c *core) closeStore() error {
+	c.mu.Lock()
+	e := c.opened.Swap(nil)
+	c.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	closed := make(chan error, 1)
+	go func() {
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		err := e.emitter.Stop(now)
+		if errors.Is(err, context.Canceled) {
+			err = nil
+		}
+		closed <- errors.Join(err, e.store.Close())
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("not closed after %s", closeTimeout)
+	}
+}
+
+// lowSpaceError tells that the disk is too full for the store.
+type lowSpaceError struct{ free, wanted uint64 }
+
+func (e *lowSpaceError) Error() string {
+	return fmt.Sprintf("%s are free on the store's disk, less than the %s that it needs (min_free)", humanize.IBytes(e.free), humanize.IBytes(e.wanted))
+}
+
+// spaceLow reports whether the disk is too full for the store to write to. Badger writes through memory
+// maps: on a full disk the process would die of it. A disk that cannot be asked does not count as full.
+func (c *core) spaceLow() (bool, error) {
+	local := c.settings.Load().provider.Local()
+	if local.MinFree == 0 {
+		return false, nil
+	}
+	free, err := freeSpace(local.Dir)
+	if err != nil || free >= local.MinFree {
+		return false, nil //nolint:nilerr // see above
+	}
+	return true, &lowSpaceError{free: free, wanted: local.MinFree}
+}
+
+// guardSpace closes the store before a full disk can hurt it.
+func (c *core) guardSpace() {
+	if c.opened.Load() == nil {
+		return
+	}
+	if low, err := c.spaceLow(); low {
+		c.suspend(stateLowSpace, err)
+	}
+}
