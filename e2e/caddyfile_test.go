@@ -10,6 +10,7 @@ import (
 type config struct {
 	global   string // global options
 	benti    string // settings of the global option benti
+	store    string // settings of its store
 	delivery string // settings of its delivery
 	handler  string // settings of benti_webhooks
 	site     string // directives of the site, beside benti_webhooks and reverse_proxy
@@ -26,7 +27,7 @@ const standardCaddyfile = `{
 	auto_https off
 	GLOBAL
 	benti {
-		store badger DATA
+		store badger DATA STORE
 		BENTI
 		delivery {
 			trust_pool file CA
@@ -54,9 +55,13 @@ func (c config) render(p *proxy) string {
 	if c.public {
 		local = ""
 	}
+	store := ""
+	if c.store != "" {
+		store = "{\n" + c.store + "\n}"
+	}
 	// Those with parts of others' names in theirs stand first.
 	return strings.NewReplacer(
-		"GLOBAL", c.global, "BENTI", c.benti, "DELIVERY", c.delivery, "HANDLER", c.handler, "SITE", c.site, "LOCAL", local,
+		"GLOBAL", c.global, "STORE", store, "BENTI", c.benti, "DELIVERY", c.delivery, "HANDLER", c.handler, "SITE", c.site, "LOCAL", local,
 		"ADMIN", p.socket, "DATA", p.data, "CA", certs.file, "PORT", fmt.Sprint(p.port), "UPSTREAM", p.upstream.address(),
 	).Replace(text)
 }

@@ -126,26 +126,6 @@ func TestClientThatHangsUpDoesNotLoseTheEvent(t *testing.T) {
 	}
 }
 
-// The promise of durability sync: what a client was told of is delivered, whatever happens to the process.
-func TestKillsUnderTrafficLoseNothingAcknowledged(t *testing.T) {
-	t.Parallel()
-	const rounds, perRound = 5, 100
-	up, rc := newUpstream(t), newReceiver(t)
-	p := site(t, up, config{delivery: "retry 100ms 100ms 100ms 100ms 100ms"})
-	p.register("ticket", rc.url("/"))
-	tr := new(traffic)
-	for range rounds {
-		round := startTraffic(p, 4)
-		eventually(t, "acknowledged tickets", func() bool { return round.count() >= perRound })
-		p.kill()
-		round.end()
-		tr.acknowledged = append(tr.acknowledged, round.acknowledged...)
-		p.start()
-	}
-	duplicates := tr.checkAllArrived(rc)
-	t.Logf("%d tickets acknowledged over %d kills, %d deliveries came twice", len(tr.acknowledged), rounds, duplicates)
-}
-
 // The site goes on while the store cannot be opened, and what happened meanwhile is delivered when it can.
 func TestStoreThatCannotBeOpenedDoesNotStopTheSite(t *testing.T) {
 	t.Parallel()

@@ -27,8 +27,9 @@ type proxy struct {
 	url      string // of the site
 	port     int
 	dir      string
-	data     string // the store's directory
-	socket   string // the admin endpoint
+	data     string   // the store's directory
+	socket   string   // the admin endpoint
+	wrapper  []string // what runs the binary, if not the test itself; it must become the binary
 	output   output
 	client   *http.Client
 
@@ -79,7 +80,11 @@ func newProxy(t *testing.T, up *upstream, c config) *proxy {
 
 // command prepares a run of the binary in the proxy's environment.
 func (p *proxy) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, binary, args...)
+	name := binary
+	if len(p.wrapper) > 0 {
+		name, args = p.wrapper[0], append(append(p.wrapper[1:len(p.wrapper):len(p.wrapper)], binary), args...)
+	}
+	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir+"/xdg-data", "XDG_CONFIG_HOME="+p.dir+"/xdg-config")
 	return cmd
@@ -104,6 +109,15 @@ func (p *proxy) start() {
 func (p *proxy) startWith(args ...string) {
 	p.t.Helper()
 	offset := p.output.len()
+	p.launch(args...)
+	if !p.output.await(offset, "serving initial configuration", p.done) {
+		p.t.Fatal("the proxy does not start")
+	}
+}
+
+// launch is startWith that does not wait.
+func (p *proxy) launch(args ...string) {
+	p.t.Helper()
 	cmd := p.command(context.Background(), append([]string{"run"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &p.output, &p.output
 	if err := cmd.Start(); err != nil {
@@ -115,9 +129,6 @@ func (p *proxy) startWith(args ...string) {
 		p.exit = cmd.Wait()
 		close(done)
 	}()
-	if !p.output.await(offset, "serving initial configuration", done) {
-		p.t.Fatal("the proxy does not start")
-	}
 }
 
 // stop ends the process in order, as a service manager does.

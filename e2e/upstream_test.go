@@ -15,6 +15,8 @@ import (
 // and an id, which count up from 1; a PUT with the id in its path; a DELETE with 204; a GET with an empty list.
 type upstream struct {
 	server *httptest.Server
+	hold   chan struct{} // what calls wait for that hang, see [hang]
+	gone   sync.Once
 
 	mu     sync.Mutex
 	script http.HandlerFunc
@@ -37,6 +39,9 @@ func newUpstream(t *testing.T) *upstream {
 	t.Cleanup(u.server.Close)
 	return u
 }
+
+// letGo ends the hanging of calls.
+func (u *upstream) letGo() { u.gone.Do(func() { close(u.hold) }) }
 
 func (u *upstream) address() string { return strings.TrimPrefix(u.server.URL, "http://") }
 
