@@ -1,0 +1,144 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func TestWebhooksPathIsFoundHoweverItIsSpelt(t *testing.T) {
+	for _, c := range []struct {
+		rest    string
+		encoded bool
+		want    []string
+		ok      bool
+	}{
+		{"/webhooks", false, nil, true},
+		{"/webhooks/", false, nil, true},
+		{"/webhooks/a/ping", false, []string{"a", "ping"}, true},
+		{"/%77ebhooks/a%2Fb", true, []string{"a/b"}, true},
+		{"/webhooks/%zz", true, nil, false},
+		{"/webhooksx", false, nil, false},
+		{"/Webhooks", false, nil, false},
+		{"//webhooks", false, nil, false},
+		{"/tickets/webhooks", false, nil, false},
+		{"", false, nil, false},
+	} {
+		got, ok := belowWebhooks(c.rest, c.encoded)
+		if ok != c.ok || !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %q, %v", c.rest, got, ok)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { belowWebhooks("/webhooksx/a%2Fb", true) }); n != 0 {
+		t.Errorf("%v allocations for a path that is none of ours", n)
+	}
+}
+
+func TestOnlyAnAPIsAnswerAuthorizes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, encoding, body string
+		status               int
+		cut, want            bool
+	}{
+		{"list", "", `{"data":[]}`, 200, false, true},
+		{"array", "", ` [1]`, 200, false, true},
+		{"long list", "", `{"data":[1,2`, 200, true, true},
+		{"no content", "", "", 204, false, true},
+		{"page", "", "<html>", 200, false, false},
+		{"text", "", "ok", 200, false, false},
+		{"nothing", "", "", 200, false, false},
+		{"broken", "", `{"data":[`, 200, false, false},
+		{"encoded though not asked for", "compress", `{"data":[]}`, 200, false, false},
+	} {
+		a := &recorder{header: http.Header{}, status: c.status, limit: 100, cut: c.cut}
+		if c.encoding != "" {
+			a.header.Set("Content-Encoding", c.encoding)
+		}
+		a.body.WriteString(c.body)
+		if got := a.isJSON(); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+func TestIdentityGivenTwiceIsNoticed(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"X-Inbenta-Key", "Authorization"} {
+		h := http.Header{}
+		h.Add(name, "a")
+		if got := repeatedIdentity(h); got != "" {
+			t.Errorf("%s once: %q", name, got)
+		}
+		h.Add(name, "b")
+		if got := repeatedIdentity(h); got != name {
+			t.Errorf("%s twice: %q", name, got)
+		}
+	}
+}
+
+func TestProjectThatCouldNotBeResolvedIsRefused(t *testing.T) {
+	t.Parallel()
+	for text, ok := range map[string]bool{
+		"acme": true, "{benti.tenant}": true, "{benti.jwt.tenant}-x": true, "{http.request.header.X-Org}": true,
+		"{benti.jtw.tenant}": false, "{benti.jwt.tenant": false, "{benti.request.a}": false, "{benti.path.a}": false, "a}": false,
+	} {
+		if err := checkProject(text); (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// goneClient fails every write, as the connection to a client that has gone does.
+type goneClient struct{ http.ResponseWriter }
+
+func (goneClient) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+func TestAsyncReadsOnWhenTheClientHasGone(t *testing.T) {
+	t.Parallel()
+	c := &capture{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: goneClient{httptest.NewRecorder()}}, limit: 100}
+	c.seen = func() {}
+	c.WriteHeader(http.StatusCreated)
+	for _, part := range []string{`{"a":1,`, `"id":7}`} {
+		if n, err := c.Write([]byte(part)); n != len(part) || err != nil {
+			t.Fatalf("the API's answer is not read on: %d, %v", n, err)
+		}
+	}
+	c.finish(false)
+	if string(c.body) != `{"a":1,"id":7}` {
+		t.Errorf("saw %s", c.body)
+	}
+}
+
+func TestTrailersOfAHeldAnswerAreKeptOutOfALateHeader(t *testing.T) {
+	t.Parallel()
+	late := &lateHeader{header: http.Header{}}
+	c := &capture{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: late}, limit: 100, hold: true, seen: func() {}}
+	c.Header().Set("Trailer", "X-Sum")
+	c.WriteHeader(http.StatusOK)
+	_, _ = c.Write([]byte("body"))
+	c.Header().Set("X-Sum", "42")
+	c.finish(false)
+	if got := late.sent.Get("X-Sum"); got != "" {
+		t.Errorf("the trailer is in the header: %s", got)
+	}
+	if got := late.header.Get("X-Sum"); got != "42" {
+		t.Errorf("the trailer is %q", got)
+	}
+}
+
+// lateHeader sends its header with the first byte of the body, as Caddy's encode does.
+type lateHeader struct{ header, sent http.Header }
+
+func (l *lateHeader) Header() http.Header { return l.header }
+func (l *lateHeader) WriteHeader(int)     {}
+func (l *lateHeader) Write(p []byte) (int, error) {
+	if l.sent == nil {
+		l.sent = l.header.Clone()
+	}
+	return len(p), nil
+}
