@@ -150,11 +150,11 @@ func (p *proxy) page(w *webhook, query string, header ...string) (list []deliver
 }
 
 // settled waits until the newest delivery of a webhook is in the given state, and returns it.
-func (p *proxy) settled(w *webhook, state string) delivery {
+func (p *proxy) settled(w *webhook, state string, header ...string) delivery {
 	p.t.Helper()
 	var newest delivery
 	eventually(p.t, "a delivery that is "+state, func() bool {
-		list, _ := p.page(w, "?limit=1")
+		list, _ := p.page(w, "?limit=1", header...)
 		if len(list) == 1 {
 			newest = list[0]
 		}

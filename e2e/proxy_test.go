@@ -230,18 +230,30 @@ func lineAt(text []byte, at int) []byte {
 var portsGiven atomic.Int32
 
 // freePort returns a port that nobody listens on and that no outgoing connection gets by chance, so that a
-// process can come back to it.
+// process can come back to it. It asks by connecting: a socket of a listener that was closed lives on for a moment
+// in a process forked meanwhile, so that listening for a try would now and then take the port away.
 func freePort(t *testing.T) int {
 	t.Helper()
 	const first, count = 12_000, 20_000
 	for range 100 {
 		port := first + (os.Getpid()*97+int(portsGiven.Add(1)))%count
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			listener.Close()
+		connection, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
 			return port
 		}
+		connection.Close()
 	}
 	t.Fatal("no free port")
 	return 0
+}
+
+// listen listens at an address that is free, or will be once a forked process lets go of it, see [freePort].
+func listen(t *testing.T, address string) (listener net.Listener) {
+	t.Helper()
+	eventually(t, "a free address "+address, func() bool {
+		var err error
+		listener, err = net.Listen("tcp", address)
+		return err == nil
+	})
+	return listener
 }

@@ -73,10 +73,7 @@ func (rc *receiver) url(path string) string { return "https://" + rc.address + p
 // up has the receiver listen, at the same address as before.
 func (rc *receiver) up() {
 	rc.t.Helper()
-	listener, err := net.Listen("tcp", rc.address)
-	if err != nil {
-		rc.t.Fatal(err)
-	}
+	listener := listen(rc.t, rc.address)
 	server := &http.Server{
 		Handler:   rc,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{rc.certificate}},

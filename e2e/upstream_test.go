@@ -35,7 +35,10 @@ type call struct {
 func newUpstream(t *testing.T) *upstream {
 	t.Helper()
 	u := new(upstream)
-	u.server = httptest.NewServer(u)
+	// At a port that no other test is given, so that nobody else answers there once it is closed.
+	listener := listen(t, fmt.Sprintf("127.0.0.1:%d", freePort(t)))
+	u.server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: u}}
+	u.server.Start()
 	t.Cleanup(u.server.Close)
 	return u
 }
