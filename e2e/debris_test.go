@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
@@ -138,6 +139,39 @@ func TestDamagedTableNeverStopsTheSite(t *testing.T) {
 		came.add(rc.next())
 	}
 	p.logged(0, `"level":"error"`, "skipping record")
+}
+
+// A database that cannot be opened is left as it is: the site serves, events are kept, and go on once it can be opened.
+func TestDatabaseThatCannotBeOpenedIsSetAsideUntilItCan(t *testing.T) {
+	t.Parallel()
+	for _, pattern := range []string{"*.sst", "MANIFEST"} {
+		t.Run(pattern, func(t *testing.T) {
+			t.Parallel()
+			const owed, kept = 20, 5
+			p, rc := owing(t, owed, (*proxy).stop)
+			file := match(t, p.data, pattern)
+			good := read(t, file)
+			write(t, p.data, filepath.Base(file), bytes.Repeat([]byte("garbage "), len(good)/8))
+			offset := p.output.len()
+			p.start()
+			for range kept {
+				p.ticket()
+			}
+			now := p.status()
+			if now.State.Name != "failed" || now.InReserve != kept {
+				t.Errorf("the store is %s, %d events are in the reserve", now.State.Name, now.InReserve)
+			}
+			for _, words := range []string{file, "damaged", "restore the directory from a backup", "move it aside"} {
+				if !strings.Contains(now.State.Reason, words) {
+					t.Errorf("the reason %q lacks %q", now.State.Reason, words)
+				}
+			}
+			p.logged(offset, `"level":"error"`, "damaged", "backup")
+			p.must(http.StatusServiceUnavailable, "GET", "/v1/webhooks", "")
+			write(t, p.data, filepath.Base(file), good)
+			newArrivals(rc).await(numbers(owed + kept))
+		})
+	}
 }
 
 // A directory of a newer version is not touched.

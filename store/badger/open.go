@@ -72,7 +72,7 @@ func badgerOptions(o Options, log *logger) badger.Options {
 }
 
 // Open opens the store in a directory, or makes a new one there. Its errors say what to do about them; see
-// [ErrLocked], [ErrNewerFormat] and [ErrWrongKey]. Its time does not depend on how many deliveries are pending.
+// [ErrLocked], [ErrNewerFormat], [ErrWrongKey] and [ErrDamaged]. Its time does not depend on how many deliveries are pending.
 func Open(o Options) (*Store, error) {
 	if o.Dir == "" {
 		return nil, errors.New("opening store: no directory given")
@@ -85,17 +85,22 @@ func Open(o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
-	if err := withLock(o.Dir, func() error { return prepareDir(o) }); err != nil {
+	log := &logger{logf: o.Logf}
+	options := badgerOptions(o, log)
+	if err := withLock(o.Dir, func() error { return prepareDir(options) }); err != nil {
 		return nil, fmt.Errorf("opening store in %s: %w", o.Dir, err)
 	}
-	log := &logger{logf: o.Logf}
-	db, err := badger.Open(badgerOptions(o, log))
+	var db *badger.DB
+	err := guarded(func() (err error) {
+		db, err = badger.Open(options)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("opening store in %s: %w", o.Dir, err)
 	}
 	s := newStore(db, o, log)
-	if err := s.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening store in %s: %w", o.Dir, err), db.Close())
+	if err := guarded(s.load); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening store in %s: %w", o.Dir, err), guarded(db.Close))
 	}
 	s.start()
 	return s, nil
@@ -103,13 +108,16 @@ func Open(o Options) (*Store, error) {
 
 // prepareDir does what has to be done before Badger opens a directory. The key is tried here because Badger's own Open
 // leaves goroutines behind when it fails.
-func prepareDir(o Options) error {
-	_, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: o.EncryptionKey})
+func prepareDir(o badger.Options) error {
+	keys, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: o.EncryptionKey})
 	if errors.Is(err, badger.ErrEncryptionKeyMismatch) {
 		return ErrWrongKey
 	}
 	if err != nil {
 		return fmt.Errorf("reading encryption keys: %w", err)
+	}
+	if err := checkTables(o, keys); err != nil {
+		return err
 	}
 	return removeDebris(o.Dir)
 }
