@@ -13,6 +13,7 @@ const maxHidden = 100_000
 // document is what can be looked up in a body.
 type document struct {
 	json   string            // a valid object or array, or ""
+	whole  int               // how much of json was seen; what follows only closes its brackets
 	open   int               // where the top-level member of json begins that was not seen whole, or -1
 	fields map[string]string // of a form
 	cut    bool              // there is more than was seen
@@ -32,9 +33,9 @@ func parseJSON(b []byte, cut bool) document {
 	}
 	d := document{open: -1}
 	if !cut || (s.end > 0 && s.depth == 0) { // the rest can only be white space
-		d.json = string(b)
+		d.json, d.whole = string(b), len(b)
 	} else {
-		d.json, d.open, d.cut = s.repaired(b), s.openMember(), true
+		d.json, d.whole, d.open, d.cut = s.repaired(b), s.end, s.openMember(), true
 	}
 	switch {
 	case d.json == "": // cut before anything was seen whole
@@ -101,21 +102,7 @@ func isBlank(r gjson.Result) bool {
 
 // getJSON returns the digits of the number or the text of the string at path; "" for anything else.
 func getJSON(doc, path string) string {
-	r := gjson.Result{Type: gjson.JSON, Raw: doc}
-	switch {
-	case isPlain(path):
-		// Step by step, because gjson tries the second of two equal keys when the first leads nowhere.
-		for key := range strings.SplitSeq(path, ".") {
-			if r.Type != gjson.JSON {
-				return ""
-			}
-			r = gjson.Get(r.Raw, key)
-		}
-	case strings.Contains(path, "@fromstr") && hidden(doc) > maxHidden:
-		return ""
-	default:
-		r = gjson.Get(doc, path)
-	}
+	r, _ := lookup(doc, path)
 	switch r.Type {
 	case gjson.Number:
 		return r.Raw
@@ -123,6 +110,27 @@ func getJSON(doc, path string) string {
 		return r.Str
 	default:
 		return ""
+	}
+}
+
+// lookup returns what stands at path. at is where it begins, if the path is plain.
+func lookup(doc, path string) (r gjson.Result, at int) {
+	switch {
+	case isPlain(path):
+		// Step by step, because gjson tries the second of two equal keys when the first leads nowhere.
+		r = gjson.Result{Type: gjson.JSON, Raw: doc}
+		for key := range strings.SplitSeq(path, ".") {
+			if r.Type != gjson.JSON {
+				return gjson.Result{}, 0
+			}
+			r = gjson.Get(r.Raw, key)
+			at += r.Index
+		}
+		return r, at
+	case strings.Contains(path, "@fromstr") && hidden(doc) > maxHidden:
+		return gjson.Result{}, 0
+	default:
+		return gjson.Get(doc, path), 0
 	}
 }
 

@@ -56,8 +56,12 @@ type Exchange struct {
 	Limit int
 	// External resolves the sources that are none of ours: text is as it was configured. It may be nil.
 	External func(text string) (string, bool)
+	// Ticket is the ticket of an instance event as the API showed it, or nil: before the change of a PUT, and
+	// with the answer of a reply (see [RuleTable.NeedsBefore] and [RuleTable.NeedsResource]).
+	Ticket *Ticket
 
 	request, response, claims *document
+	tree                      *document // the request with the nested fields of a form as JSON
 }
 
 // Derive returns the event of an exchange. actor are the places where the id of who did it may be found;
@@ -66,7 +70,7 @@ type Exchange struct {
 // Where a body was seen only in part, the first value seen counts, though one that takes precedence over it
 // may stand in the rest.
 func (x *Exchange) Derive(actor []Source) (Event, error) {
-	if x.Status < 200 || x.Status > 299 || x.responseBody().isError() {
+	if !x.succeeded() {
 		return Event{}, ErrNoChange
 	}
 	row := x.Match.Row
@@ -82,6 +86,11 @@ func (x *Exchange) Derive(actor []Source) (Event, error) {
 		Actor:     x.first(actor),
 		Parent:    x.first(row.Parent),
 	}, nil
+}
+
+// succeeded reports whether the call did what it was to do.
+func (x *Exchange) succeeded() bool {
+	return x.Status >= 200 && x.Status <= 299 && !x.responseBody().isError()
 }
 
 // Lookup returns the text behind the placeholder {key}, such as "benti.request.ticket.id": a string, or the

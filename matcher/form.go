@@ -19,24 +19,29 @@ const (
 // parseForm reads an application/x-www-form-urlencoded body. The first of several fields of one name counts.
 // Fields beyond 10,000 are not seen, nor is the last one of a cut body.
 func parseForm(b []byte, cut bool) document {
-	d := document{open: -1, fields: make(map[string]string), cut: cut}
+	d := document{open: -1, fields: make(map[string]string)}
+	d.cut = eachPair(b, cut, d.add)
+	return d
+}
+
+// eachPair hands the pairs of an urlencoded body on. It returns whether there are more than were seen.
+func eachPair(b []byte, cut bool, add func(key, value string)) (more bool) {
 	rest := string(b)
 	for range maxPairs {
-		pair, after, more := strings.Cut(rest, "&")
-		if !more && cut {
-			return d
+		pair, after, another := strings.Cut(rest, "&")
+		if !another && cut {
+			return true
 		}
 		if pair != "" {
 			key, value, _ := strings.Cut(pair, "=")
-			d.add(unescapeField(key), unescapeField(value))
+			add(unescapeField(key), unescapeField(value))
 		}
-		if !more {
-			return d
+		if !another {
+			return cut
 		}
 		rest = after
 	}
-	d.cut = d.cut || rest != ""
-	return d
+	return cut || rest != ""
 }
 
 func (d *document) add(key, value string) {
@@ -70,27 +75,36 @@ func unescapeField(s string) string {
 // The first of several fields of one name counts. Parts beyond 1,000 are not seen, nor is one that
 // does not end.
 func parseMultipart(contentType string, b []byte, cut bool) document {
+	d := document{open: -1, fields: make(map[string]string)}
+	var ok bool
+	if d.cut, ok = eachPart(contentType, b, cut, d.addPart); !ok {
+		return document{fault: ReasonInvalid}
+	}
+	return d
+}
+
+// eachPart hands the parts of a multipart body on, to a function that returns false if the part does not
+// end. It returns whether there are more than were seen; ok is false if the type names no boundary.
+func eachPart(contentType string, b []byte, cut bool, add func(*multipart.Part) bool) (more, ok bool) {
 	_, params, err := mime.ParseMediaType(contentType)
 	if err != nil || params["boundary"] == "" {
-		return document{fault: ReasonInvalid}
+		return false, false
 	}
 	if cut {
 		// A boundary that ends with the body may be the start of a longer line, which is none.
 		b = b[:bytes.LastIndexByte(b, '\n')+1]
 	}
-	d := document{open: -1, fields: make(map[string]string), cut: cut}
 	r := multipart.NewReader(bytes.NewReader(b), params["boundary"])
 	for range maxParts {
 		part, err := r.NextRawPart()
 		if errors.Is(err, io.EOF) {
-			return d
+			return cut, true
 		}
-		if err != nil || !d.addPart(part) {
+		if err != nil || !add(part) {
 			break
 		}
 	}
-	d.cut = true
-	return d
+	return true, true
 }
 
 // addPart returns false if the part does not end.

@@ -21,6 +21,7 @@ const (
 	fromJWT
 	fromLocation // not to be written in a configuration
 	external
+	inObject // a path in whatever a field is looked for, see [Field]
 )
 
 const allowedSources = "allowed are {benti.request.<path>}, {benti.response.<path>}, {benti.path.<parameter>}, " +

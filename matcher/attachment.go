@@ -1,0 +1,34 @@
+package matcher
+
+import "github.com/tidwall/gjson"
+
+// attachment is a file that came with a reply.
+type attachment struct{ id, url, name, contentType string }
+
+// attachments returns the files of a reply. The response comes first, because the API gives a file its id
+// and url. known is false if there may be some all the same.
+func (d *derivation) attachments() (list []attachment, known bool) {
+	for _, v := range []view{d.response, d.request} {
+		for _, c := range d.fields[replyAttachments] {
+			for _, element := range elements(d.result(v, c)) {
+				if a := d.attachment(element); a != (attachment{}) {
+					list = append(list, a)
+				}
+			}
+			if len(list) > 0 {
+				return list, true
+			}
+		}
+	}
+	return nil, d.unseen == ""
+}
+
+// attachment reads an object, or a text or number, which is an id.
+func (d *derivation) attachment(r gjson.Result) attachment {
+	v := inside(r)
+	if v.json == "" {
+		return attachment{id: parseText(r).text}
+	}
+	part := func(field string) string { return d.x.read(v, d.fields[field], parseText).text }
+	return attachment{id: part(attachmentID), url: part(attachmentURL), name: part(attachmentName), contentType: part(attachmentType)}
+}
