@@ -12,8 +12,8 @@ const keepBuffer = 1 << 20
 // process and a loss of power. Callers that come while others are being written share the next flush.
 //
 // ErrFull when the record does not fit; nothing was written then. ErrClosed. After any other error the
-// record's fate is unknown: it may come back in Drain after the next open. Its place is given to the next
-// record, and appending works again as soon as the disk does. The record is not kept or changed.
+// record's fate is unknown: it may come back in Drain after the next open, unless a Drain has emptied the reserve
+// before. Its place is given to the next record, and appending works again as soon as the disk does. The record is not kept or changed.
 func (r *Reserve) Append(record []byte) error {
 	a := &appending{record: record, done: make(chan struct{})}
 	r.mu.Lock()
@@ -90,10 +90,12 @@ func (r *Reserve) write(b []byte) error {
 			return err
 		}
 	}
-	if _, err := r.writeAt(b, r.tail); err != nil {
-		return err
+	_, err := r.writeAt(b, r.tail)
+	if err == nil {
+		err = r.sync()
 	}
-	return r.sync()
+	r.leftovers = r.leftovers || err != nil
+	return err
 }
 
 // writeHeaders brings both copies of the header on disk up to date, one after the other.

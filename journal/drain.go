@@ -135,14 +135,15 @@ func (r *Reserve) reset() (bool, error) {
 	if closed {
 		return false, ErrClosed
 	}
-	if left > 0 || (r.tail == recordsStart && !r.headerDue) {
+	used := r.tail != recordsStart || r.leftovers
+	if left > 0 || (!used && !r.headerDue) {
 		return left == 0, nil
 	}
 	// From here on the old generation is dead in memory, whatever becomes of it on disk: it may never get another
 	// record, since one copy of the header may already show the new one.
-	if r.tail != recordsStart {
+	if used {
 		r.generation++
-		r.tail = recordsStart
+		r.tail, r.leftovers = recordsStart, false
 	}
 	if err := r.writeHeaders(); err != nil {
 		return false, fmt.Errorf("resetting reserve: %w", err)

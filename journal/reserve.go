@@ -42,6 +42,7 @@ type Reserve struct {
 	generation uint64
 	tail       int64 // where the next record goes
 	headerDue  bool  // the headers on disk may not show generation
+	leftovers  bool  // records of failed appends may stand at the tail
 	buf        []byte
 
 	mu      sync.Mutex
