@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/bentihooks/bentihooks/store"
@@ -14,37 +15,76 @@ import (
 // errUnchanged ends an update of a webhook that turns out not to be needed.
 var errUnchanged = errors.New("nothing to change")
 
-// attempt makes one attempt of a claimed delivery, for which a slot of l is held, and stores its outcome.
-func (e *Emitter) attempt(r *run, l *lane, d store.Delivery) {
+// attempt makes one attempt of claimed deliveries, at least one, for which a slot of l is held, and stores what became
+// of each.
+func (e *Emitter) attempt(r *run, l *lane, ds []store.Delivery) {
 	defer e.give(l, 1)
-	w := e.st.Directory().Get(d.Webhook)
+	w := e.st.Directory().Get(l.webhook)
 	if r.stopped() || w == nil || w.Status == store.Disabled || w.Status == store.Gone {
-		e.release(r, d)
+		e.release(r, ds...)
 		return
 	}
 	s := e.settings.Load()
-	res := s.client.Post(r.ctx, w, &d)
-	if res.Class == ClassCanceled {
-		e.release(r, d)
+	p := &posted{lane: l, webhook: w, settings: s, deliveries: ds, result: s.client.PostAll(r.ctx, w, ds)}
+	if p.result.Class == ClassCanceled {
+		e.release(r, ds...)
 		return
 	}
 	e.mu.Lock()
-	e.schedule.observe(l, res.Class == ClassDelivered, d.Ping)
+	e.schedule.observe(l, p.result.Class == ClassDelivered, ds[0].Ping)
+	if p.result.Attempt.Status == http.StatusRequestEntityTooLarge && len(ds) > 1 {
+		l.load.bytes = min(l.load.bytes, listSize(ds)/2)
+	}
 	e.mu.Unlock()
+	p.ended, p.spread = e.clock.now(), jitter()
+	e.settle(r, p)
+}
 
-	o := store.Outcome{Delivery: d, Attempt: res.Attempt}
-	o.State, o.Due = s.next(&d, res, time.Now())
+// posted is an attempt that was made. The waits of all its deliveries get one spread: those that failed together
+// and are to wait equally long are then due together, and can share a POST again.
+type posted struct {
+	lane       *lane
+	webhook    *store.Webhook
+	settings   *settings
+	deliveries []store.Delivery
+	result     Result
+	ended      time.Time
+	spread     float64
+}
+
+// settle stores the outcomes of all deliveries of an attempt, at once, so that the store can commit them together.
+func (e *Emitter) settle(r *run, p *posted) {
+	if len(p.deliveries) == 1 {
+		e.settleOne(r, p, 0)
+		return
+	}
+	var work sync.WaitGroup
+	for place := range p.deliveries {
+		work.Go(func() { e.settleOne(r, p, place) })
+	}
+	work.Wait()
+}
+
+// settleOne stores the outcome of one delivery, and the webhook's status with the first.
+func (e *Emitter) settleOne(r *run, p *posted, place int) {
+	d := &p.deliveries[place]
+	o := store.Outcome{Delivery: *d, Attempt: p.result.Attempt}
+	o.Attempt.N = len(d.Attempts) + 1
+	o.State, o.Due = p.settings.next(d, &p.result, p.ended, p.spread)
 	rep := Report{
-		Delivery: d, Attempt: res.Attempt, State: o.State, Due: o.Due, URL: hostOf(w.URL), Class: res.Class,
+		Batch: p.result.ID, Size: len(p.deliveries), Place: place,
+		Delivery: *d, Attempt: o.Attempt, State: o.State, Due: o.Due, URL: hostOf(p.webhook.URL), Class: p.result.Class,
 		Err: e.finish(r, o),
 	}
-	if res.Attempt.Status == http.StatusGone && !d.Ping {
-		rep.StatusChange = e.gone(r, w)
-	} else {
-		rep.StatusChange = e.syncStatus(r, l)
+	switch {
+	case place > 0:
+	case o.Attempt.Status == http.StatusGone && !d.Ping:
+		rep.StatusChange = e.gone(r, p.webhook)
+	default:
+		rep.StatusChange = e.syncStatus(r, p.lane)
 	}
-	if s.Report != nil {
-		s.Report(rep)
+	if p.settings.Report != nil {
+		p.settings.Report(rep)
 	}
 }
 
@@ -69,12 +109,12 @@ func (e *Emitter) finish(r *run, o store.Outcome) error {
 	return err
 }
 
-// release gives a claimed delivery back, not attempted.
-func (e *Emitter) release(r *run, d store.Delivery) {
+// release gives claimed deliveries of one webhook back, not attempted.
+func (e *Emitter) release(r *run, ds ...store.Delivery) {
 	// What is left after the tries are used up ends with the process, as all claims do, and was complained about.
 	_ = e.persist(r, func(ctx context.Context) error {
-		if err := e.st.Release(ctx, d); err != nil {
-			return fmt.Errorf("giving back delivery %s: %w", d.ID, err)
+		if err := e.st.Release(ctx, ds...); err != nil {
+			return fmt.Errorf("giving back %d deliveries of webhook %s: %w", len(ds), ds[0].Webhook, err)
 		}
 		return nil
 	})

@@ -25,7 +25,8 @@ type Config struct {
 	// MaxPerWebhook is how many attempts may be in flight to one webhook. Default 8.
 	MaxPerWebhook int
 	// Retry holds the waits between attempts, each with 20 % jitter either way; after the last one a delivery
-	// is dead. Default [DefaultRetry]; empty but not nil for a single attempt.
+	// is dead. Default [DefaultRetry]; empty but not nil for a single attempt. What has its last attempt before it
+	// shares it with no other delivery, so that none dies of another.
 	Retry []time.Duration
 	// AllowCIDR opens networks that are not public. See [Guard].
 	AllowCIDR []netip.Prefix
@@ -35,8 +36,8 @@ type Config struct {
 	Header http.Header
 	// UserAgent is the product name and version, such as "Bentihooks/1.0.0". Default "Bentihooks".
 	UserAgent string
-	// Report is called once for every attempt, when its outcome is durable or storing it was given up. It is
-	// called from many goroutines at once and must not block. May be nil.
+	// Report is called once for every delivery of every attempt, when its outcome is durable or storing it was given
+	// up. It is called from many goroutines at once and must not block. May be nil.
 	Report func(Report)
 	// StoreError is called for every failed call on the store. The call is repeated, with growing
 	// pauses, until it succeeds or the emitter stops. It is called from many goroutines at once and must not
@@ -46,11 +47,18 @@ type Config struct {
 	Resolver *net.Resolver
 }
 
-// Report tells what became of one attempt.
+// Report tells what became of one attempt, for one delivery of it.
 type Report struct {
+	// Batch is what the attempt was sent under as X-Hook-Delivery: the delivery's own id, or one made for the
+	// attempt if deliveries of an instance webhook shared it.
+	Batch string
+	// Size is how many deliveries shared the attempt, Place from 0 which of them this is. There is one report for each, in
+	// no order; whoever counts attempts or their durations counts those with Place 0.
+	Size, Place int
 	// Delivery is as it was claimed, without Attempt.
 	Delivery store.Delivery
-	Attempt  store.Attempt
+	// Attempt has the delivery's own number, which the request has only if no other in it has a higher one.
+	Attempt store.Attempt
 	// State is where the delivery stands now: delivered, dead, or pending for another attempt at Due.
 	State store.State
 	Due   time.Time
@@ -58,7 +66,8 @@ type Report struct {
 	URL string
 	// Class is one of the Class constants.
 	Class string
-	// StatusChange is the webhook's new status if it changed with this attempt, else empty.
+	// StatusChange is the webhook's new status if it changed with this attempt, else empty. Of the reports of an
+	// attempt only one tells it.
 	StatusChange store.Status
 	// Err tells why the outcome could not be stored. The delivery will then be attempted again.
 	Err error

@@ -7,5 +7,11 @@
 // webhook. A [Guard] decides which addresses may be dialled.
 //
 // Delivery is at least once. A receiver may see a delivery again (a lost answer, a crash before the outcome
-// was stored) but always under the same X-Hook-Delivery.
+// was stored) but, of an api webhook, always under the same X-Hook-Delivery.
+//
+// Deliveries of an instance webhook that are due together share a POST, {"events":[...]}, of at most 100 events and
+// 1 MiB, which takes one slot and is one attempt of each. It has an id of its own, new with every POST; what the
+// receiver can tell a repeated event by is the id in its payload. On a failure each delivery keeps its own count of
+// attempts and wait. The receiver then gets one event, and twice as many with each success. Pings go alone, and so
+// does a delivery that has its last attempt before it.
 package emitter

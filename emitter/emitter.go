@@ -15,6 +15,7 @@ import (
 // concurrent use.
 type Emitter struct {
 	st       store.Store
+	clock    clock
 	settings atomic.Pointer[settings]
 	// newClient is NewClient; tests put another network behind it.
 	newClient func(Config) *Client
@@ -102,7 +103,7 @@ func (e *Emitter) Wake(webhook string) {
 	if w := e.st.Directory().Get(webhook); w != nil && w.Status == store.Active {
 		e.mu.Lock()
 		if l := e.schedule.lanes[webhook]; l != nil {
-			l.failures = 0 // they were another URL's, or are forgiven
+			l.forgive()
 		}
 		e.mu.Unlock()
 	}
@@ -188,7 +189,7 @@ func (e *Emitter) handOut(r *run) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for {
-		now := time.Now().Round(0)
+		now := e.clock.now()
 		l, n := e.schedule.turn(now)
 		if l == nil {
 			return e.schedule.sleep(now)

@@ -29,6 +29,8 @@ type lane struct {
 	inFlight int
 	// limit is how many slots may be held: one at first and after a failure, twice as many after each success.
 	limit int
+	// load is what one POST may carry that deliveries share: one event after a failure, twice as many after each success.
+	load load
 	// suspect since the latest attempt failed.
 	suspect bool
 	// failures in a row, pings aside.
@@ -42,9 +44,9 @@ type lane struct {
 }
 
 func newLane(webhook string, status store.Status) *lane {
-	l := &lane{webhook: webhook, index: -1, limit: 1}
+	l := &lane{webhook: webhook, index: -1, limit: 1, load: load{maxEvents, maxBody}}
 	if status == store.Failing {
-		l.suspect, l.failures = true, failingAfter
+		l.suspect, l.failures, l.load.events = true, failingAfter, 1
 	}
 	return l
 }
@@ -53,6 +55,9 @@ func newLane(webhook string, status store.Status) *lane {
 func (l *lane) idle() bool {
 	return !l.has && !l.busy && !l.queued && l.inFlight == 0 && !l.syncing && !l.suspect
 }
+
+// forgive forgets what was another URL's, or is to be tried anew.
+func (l *lane) forgive() { l.failures, l.load.bytes = 0, maxBody }
 
 // laneHeap is the lanes that wait for their next, soonest first.
 type laneHeap []*lane

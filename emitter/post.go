@@ -17,6 +17,9 @@ const maxSecret = 512
 
 // Result is what came of one attempt.
 type Result struct {
+	// ID is what the attempt was sent under as X-Hook-Delivery.
+	ID string
+	// Attempt is numbered as the request was.
 	Attempt store.Attempt
 	// RetryAfter is how long the receiver asked to be left alone, at most an hour, or 0.
 	RetryAfter time.Duration
@@ -28,15 +31,38 @@ type Result struct {
 // is a success (ClassDelivered) when the receiver answers with 2xx; a body longer than 64 KiB is cut off, one
 // that does not end in time fails the attempt. If ctx is cancelled first, the class is ClassCanceled, and
 // whether the receiver got the delivery is unknown.
+//
+// The body is the payload, for an instance webhook in a list: {"events":[payload]}.
 func (c *Client) Post(ctx context.Context, w *store.Webhook, d *store.Delivery) Result {
+	return c.post(ctx, w, single(w, d))
+}
+
+// message is what one attempt sends.
+type message struct {
+	id          string
+	attempt     int // its number
+	body        []byte
+	ping        bool
+	traceParent string
+}
+
+func single(w *store.Webhook, d *store.Delivery) message {
+	m := message{d.ID, len(d.Attempts) + 1, d.Payload, d.Ping, d.TraceParent}
+	if w.Instance() {
+		m.body = eventList(d.Payload)
+	}
+	return m
+}
+
+func (c *Client) post(ctx context.Context, w *store.Webhook, m message) Result {
 	begun := time.Now()
-	res := Result{Attempt: store.Attempt{N: len(d.Attempts) + 1, At: begun}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(d.Payload))
+	res := Result{ID: m.id, Attempt: store.Attempt{N: m.attempt, At: begun}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(m.body))
 	if err != nil {
 		res.fail(&failure{class: ClassConnect, text: "the URL is not valid"})
 		return res
 	}
-	req.Header = c.attemptHeader(w, d, res.Attempt.N, begun)
+	req.Header = c.attemptHeader(w, &m, begun)
 	resp, body, failed := c.exchange(ctx, req, store.MaxResponse+maxSecret)
 	res.Attempt.Duration = time.Since(begun)
 	res.Attempt.Response = record(body, w)
@@ -81,7 +107,7 @@ func statusText(status int) string {
 
 // attemptHeader makes the header of an attempt. Names in lower case go out as they stand, the way the Standard
 // Webhooks and Trace Context specifications write them.
-func (c *Client) attemptHeader(w *store.Webhook, d *store.Delivery, n int, now time.Time) http.Header {
+func (c *Client) attemptHeader(w *store.Webhook, m *message, now time.Time) http.Header {
 	h := make(http.Header, len(c.cfg.Header)+12)
 	for key, values := range c.cfg.Header {
 		h[http.CanonicalHeaderKey(key)] = values
@@ -94,16 +120,16 @@ func (c *Client) attemptHeader(w *store.Webhook, d *store.Delivery, n int, now t
 	h["Content-Type"] = []string{"application/json"}
 	h["User-Agent"] = []string{c.cfg.UserAgent}
 	h["X-Hook-Signature"] = []string{w.Secret}
-	h["X-Hook-Delivery"] = []string{d.ID}
-	h["X-Hook-Attempt"] = []string{strconv.Itoa(n)}
-	h["webhook-id"] = []string{d.ID}
+	h["X-Hook-Delivery"] = []string{m.id}
+	h["X-Hook-Attempt"] = []string{strconv.Itoa(m.attempt)}
+	h["webhook-id"] = []string{m.id}
 	h["webhook-timestamp"] = []string{timestamp}
-	h["webhook-signature"] = []string{sign(d.ID, timestamp, d.Payload, secrets...)}
-	if d.Ping {
+	h["webhook-signature"] = []string{sign(m.id, timestamp, m.body, secrets...)}
+	if m.ping {
 		h["X-Hook-Ping"] = []string{"1"}
 	}
-	if d.TraceParent != "" {
-		h["traceparent"] = []string{d.TraceParent}
+	if m.traceParent != "" {
+		h["traceparent"] = []string{m.traceParent}
 	}
 	// Never sent, but read by the transport: a kept connection that the receiver closed at the same moment is
 	// replaced and the request sent again, instead of failing an attempt. Receivers dedupe on X-Hook-Delivery.

@@ -14,23 +14,26 @@ import (
 const maxRetryAfter = time.Hour
 
 // next tells where a delivery stands after an attempt that ended at now, and when it is due again if it is
-// pending. d is the delivery as it was claimed.
-func (c Config) next(d *store.Delivery, res Result, now time.Time) (store.State, time.Time) {
+// pending. d is the delivery as it was claimed, spread what its wait is multiplied with.
+func (c *Config) next(d *store.Delivery, res *Result, now time.Time, spread float64) (store.State, time.Time) {
 	if res.Class == ClassDelivered {
 		return store.Delivered, time.Time{}
 	}
-	failed := max(len(d.Attempts)-d.Spent, 0) // before this one
+	failed := failures(d) // before this one
 	if d.Ping || res.Attempt.Status == http.StatusGone || failed >= len(c.Retry) {
 		return store.Dead, time.Time{}
 	}
 	// Round drops the monotonic reading: due times are wall-clock, they outlive the process.
-	return store.Pending, now.Add(max(jitter(c.Retry[failed]), res.RetryAfter)).Round(0)
+	wait := time.Duration(float64(c.Retry[failed]) * spread)
+	return store.Pending, now.Add(max(wait, res.RetryAfter)).Round(0)
 }
 
-// jitter spreads d by 20 % either way, so that deliveries that failed together do not come back together.
-func jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
-}
+// failures is how many attempts of d failed since the retry schedule began or began anew.
+func failures(d *store.Delivery) int { return max(len(d.Attempts)-d.Spent, 0) }
+
+// jitter returns what the waits after one attempt are multiplied with: 20 % either way, so that attempts that
+// failed together are not made again together.
+func jitter() float64 { return 0.8 + 0.4*rand.Float64() }
 
 // retryAfter reads the Retry-After header (RFC 9110, section 10.2.3), seconds or an HTTP date, of a 429 or 503.
 // It returns 0 for other statuses and for what cannot be read, and never more than maxRetryAfter.

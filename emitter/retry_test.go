@@ -63,7 +63,7 @@ func TestNextKeepsToTheSchedule(t *testing.T) {
 		asked := time.Duration(rapid.IntRange(0, 3600).Draw(t, "retry after")) * time.Second
 		d := store.Delivery{Spent: spent, Attempts: make([]store.Attempt, spent+failed)}
 		now := time.Now()
-		state, due := c.next(&d, Result{Class: ClassStatus, RetryAfter: asked}, now)
+		state, due := c.next(&d, &Result{Class: ClassStatus, RetryAfter: asked}, now, jitter())
 		if failed >= len(c.Retry) {
 			if state != store.Dead {
 				t.Fatalf("%s after %d failures", state, failed+1)
@@ -79,12 +79,12 @@ func TestNextKeepsToTheSchedule(t *testing.T) {
 
 func TestJitterSpreads(t *testing.T) {
 	t.Parallel()
-	low, high := time.Hour, time.Duration(0)
+	low, high := 1.0, 1.0
 	for range 1000 {
-		d := jitter(time.Second)
-		low, high = min(low, d), max(high, d)
+		f := jitter()
+		low, high = min(low, f), max(high, f)
 	}
-	if low < 800*time.Millisecond || low > 850*time.Millisecond || high < 1150*time.Millisecond || high > 1200*time.Millisecond {
-		t.Errorf("jitter of 1 s goes from %v to %v", low, high)
+	if low < 0.8 || low > 0.85 || high < 1.15 || high > 1.2 {
+		t.Errorf("jitter goes from %v to %v", low, high)
 	}
 }

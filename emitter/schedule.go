@@ -185,10 +185,11 @@ func (s *schedule) observe(l *lane, delivered, ping bool) {
 	case delivered:
 		l.failures = 0
 		l.limit = min(2*l.limit, maxConcurrent)
+		l.load.events = min(2*l.load.events, maxEvents)
 	case ping:
-		l.limit = 1
+		l.limit, l.load.events = 1, 1
 	default:
-		l.limit = 1
+		l.limit, l.load.events = 1, 1
 		l.failures++
 	}
 	if l.suspect && !before {

@@ -18,7 +18,7 @@ func (e *Emitter) turn(r *run, l *lane, n int) {
 		}
 		r.pause(stallPause(e.stall(l)))
 		next, has = time.Time{}, true
-	case begun == 0 && has && !next.After(time.Now()):
+	case begun == 0 && has && !next.After(e.clock.now()):
 		// Something is due and yet was not handed out. Once in a while it became due between the two questions;
 		// if it goes on, store and emitter disagree, and asking on would only keep both busy.
 		if stalls := e.stall(l); stalls > 1 {
@@ -60,19 +60,30 @@ func (e *Emitter) serve(r *run, l *lane, n int) (begun int, next time.Time, has 
 		e.give(l, n)
 		return 0, time.Time{}, false, e.bury(r, l.webhook)
 	}
-	batch, err := e.st.Claim(r.ctx, l.webhook, time.Now(), n)
-	for _, d := range batch {
-		r.work.Go(func() { e.attempt(r, l, d) })
+	var more bool
+	if w.Instance() {
+		begun, more, err = e.beginShared(r, l, n)
+	} else {
+		begun, more, err = e.beginSingle(r, l, n)
 	}
-	e.give(l, n-len(batch))
+	e.give(l, n-begun)
 	if err != nil {
-		return len(batch), time.Time{}, true, fmt.Errorf("claiming deliveries of webhook %s: %w", l.webhook, err)
+		return begun, time.Time{}, true, fmt.Errorf("claiming deliveries of webhook %s: %w", l.webhook, err)
 	}
-	if len(batch) == n {
-		return n, time.Time{}, true, nil // there may be more
+	if more {
+		return begun, time.Time{}, true, nil
 	}
 	next, has, err = e.nextDue(r, l.webhook)
-	return len(batch), next, has, err
+	return begun, next, has, err
+}
+
+// beginSingle begins up to n attempts of one delivery each and reports whether there may be more to do.
+func (e *Emitter) beginSingle(r *run, l *lane, n int) (begun int, more bool, err error) {
+	ds, err := e.st.Claim(r.ctx, l.webhook, e.clock.now(), n)
+	for i := range ds {
+		r.work.Go(func() { e.attempt(r, l, ds[i:i+1]) })
+	}
+	return len(ds), len(ds) == n, err
 }
 
 func (e *Emitter) nextDue(r *run, webhook string) (time.Time, bool, error) {

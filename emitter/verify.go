@@ -12,6 +12,7 @@ import (
 const (
 	challengeBytes  = 16 // 128 bits
 	maxHandshakeLen = 4 << 10
+	challengeField  = "X-Inbenta-Challenge"
 )
 
 // VerifyError tells why a receiver did not pass the handshake. Nothing in it comes from the target: who may
@@ -50,15 +51,26 @@ func verifyError(class string, status int) *VerifyError {
 // white space around it aside, of which 4 KiB are read. It is bounded by the configured timeout and by ctx. A
 // failure is a [*VerifyError]. Callers bound how many run at once.
 func (c *Client) Verify(ctx context.Context, rawURL, secret string) error {
+	return c.verify(ctx, rawURL, secret, false)
+}
+
+// VerifyInstance makes the handshake of an instance webhook. It is that of [Client.Verify], except that the challenge
+// may also come back in the answer's X-Inbenta-Challenge header: the vendor's page asks receivers for "a 200 (OK)
+// response together with the same header and the received code".
+func (c *Client) VerifyInstance(ctx context.Context, rawURL, secret string) error {
+	return c.verify(ctx, rawURL, secret, true)
+}
+
+func (c *Client) verify(ctx context.Context, rawURL, secret string, instance bool) error {
 	challenge := newChallenge()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, nil)
 	if err != nil {
 		return verifyError(ClassConnect, 0) // not with err: it quotes the URL
 	}
 	req.Header = http.Header{
-		"User-Agent":          {c.cfg.UserAgent},
-		"X-Hook-Signature":    {secret},
-		"X-Inbenta-Challenge": {challenge},
+		"User-Agent":       {c.cfg.UserAgent},
+		"X-Hook-Signature": {secret},
+		challengeField:     {challenge},
 	}
 	resp, body, failed := c.exchange(ctx, req, maxHandshakeLen)
 	switch {
@@ -66,11 +78,14 @@ func (c *Client) Verify(ctx context.Context, rawURL, secret string) error {
 		return verifyError(failed.class, 0)
 	case resp.StatusCode != http.StatusOK:
 		return verifyError(ClassStatus, resp.StatusCode)
-	case subtle.ConstantTimeCompare(bytes.TrimSpace(body), []byte(challenge)) != 1:
+	case instance && equal(resp.Header.Get(challengeField), challenge), equal(string(bytes.TrimSpace(body)), challenge):
+		return nil
+	default:
 		return verifyError(ClassChallenge, resp.StatusCode)
 	}
-	return nil
 }
+
+func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 func newChallenge() string {
 	b := make([]byte, challengeBytes)

@@ -98,6 +98,55 @@ func checkHandshake(t *testing.T, r *http.Request) {
 	}
 }
 
+func TestTheChallengeMayComeBackInTheHeaderForInstanceWebhooksOnly(t *testing.T) {
+	t.Parallel()
+	challenge := func(r *http.Request) string { return r.Header.Get("X-Inbenta-Challenge") }
+	for name, row := range map[string]struct {
+		handler       http.HandlerFunc
+		instance, api bool // passes
+	}{
+		"in the header": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Inbenta-Challenge", challenge(r))
+			fmt.Fprint(w, "ok")
+		}, true, false},
+		"in the body": {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, " ", challenge(r), "\n") }, true, true},
+		"in both": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Inbenta-Challenge", challenge(r))
+			fmt.Fprint(w, challenge(r))
+		}, true, true},
+		"in the body, another in the header": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Inbenta-Challenge", "something")
+			fmt.Fprint(w, challenge(r))
+		}, true, true},
+		"in the header, status 204": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Inbenta-Challenge", challenge(r))
+			w.WriteHeader(204)
+		}, false, false},
+		"in the header, cut": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Inbenta-Challenge", challenge(r)[1:])
+		}, false, false},
+		"in another header": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Challenge", challenge(r))
+		}, false, false},
+		"nowhere": {func(http.ResponseWriter, *http.Request) {}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := serve(t, true, func(w http.ResponseWriter, r *http.Request) {
+				checkHandshake(t, r)
+				row.handler(w, r)
+			}) + "/hook?token=1"
+			client := newTestClient(t, loopback(5*time.Second))
+			if err := client.VerifyInstance(t.Context(), url, testSecret); (err == nil) != row.instance {
+				t.Errorf("instance webhook: %v", err)
+			}
+			if err := client.Verify(t.Context(), url, testSecret); (err == nil) != row.api {
+				t.Errorf("api webhook: %v", err)
+			}
+		})
+	}
+}
+
 func TestVerifyTellsNetworkFailuresInClasses(t *testing.T) {
 	t.Parallel()
 	url := serve(t, true, func(http.ResponseWriter, *http.Request) {})
