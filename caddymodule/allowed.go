@@ -7,7 +7,7 @@ import (
 )
 
 var (
-	sources        = []string{"api"}
+	sources        = []string{"api", instanceSource}
 	durabilities   = []string{"sync", "async"}
 	storeFailures  = []string{"pass", "reject"}
 	authorizeModes = []string{"upstream", "bearer", "user", "off"}

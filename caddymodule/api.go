@@ -17,6 +17,8 @@ import (
 
 const (
 	webhooksPath = "/webhooks"
+	// instanceSegment, below it, is where instance webhooks are.
+	instanceSegment = "app"
 	// maxWebhooks is how many webhooks a project may have.
 	maxWebhooks = 1000
 	// maxAPIBody is how long the body of a call may be.
@@ -80,6 +82,7 @@ type apiCall struct {
 	engine  *engine
 	project string
 	self    string // the path of the collection as the caller knows it
+	kind    kind   // of the webhooks in it
 }
 
 // serve answers a call. base is prefix and version of its path, below the segments behind /webhooks.
@@ -115,13 +118,16 @@ func (s *subscriptionAPI) serve(w http.ResponseWriter, r *http.Request, next cad
 type action func() error
 
 // route finds the action for the segments below /webhooks: {id}, {id}/ping, {id}/deliveries, and
-// {id}/deliveries/{deliveryId}/redeliver.
+// {id}/deliveries/{deliveryId}/redeliver, and the same below /webhooks/app for instance webhooks.
 func (c *apiCall) route(segments []string) error {
+	if len(segments) > 0 && segments[0] == instanceSegment {
+		c.kind, c.self, segments = instanceKind, c.self+"/"+instanceSegment, segments[1:]
+	}
 	if len(segments) == 0 {
 		return c.byMethod(map[string]action{http.MethodGet: c.list, http.MethodPost: c.create})
 	}
 	webhook := c.engine.store.Directory().Get(segments[0])
-	if webhook == nil || webhook.Project != c.project || webhook.Instance() {
+	if webhook == nil || webhook.Project != c.project || webhook.Instance() != (c.kind == instanceKind) {
 		return problem{Code: http.StatusNotFound, Message: "no such webhook"}
 	}
 	with := func(f func(*store.Webhook) error) action { return func() error { return f(webhook) } }
@@ -170,7 +176,7 @@ func (s *subscriptionAPI) fail(w http.ResponseWriter, err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		return writeError(w, problem{Code: http.StatusNotFound, Message: "no such webhook or delivery"})
 	case errors.Is(err, store.ErrDuplicate):
-		return writeError(w, problem{Code: http.StatusConflict, Message: "the project has a webhook with this item and url already", Field: "url"})
+		return writeError(w, problem{Code: http.StatusConflict, Message: "the project has such a webhook with this url already", Field: "url"})
 	case errors.Is(err, store.ErrLimit):
 		return writeError(w, problem{Code: http.StatusTooManyRequests, Message: "the project has as many webhooks as it may have (1,000)"})
 	}

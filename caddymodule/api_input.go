@@ -25,17 +25,47 @@ const (
 	maxSecret = 512
 )
 
+// kind is one of the two kinds of webhooks.
+type kind int
+
+const (
+	apiKind kind = iota
+	instanceKind
+)
+
+// fields are what a webhook of the kind is made of.
+func (k kind) fields() []string {
+	if k == instanceKind {
+		return []string{"events", "url", "secret"}
+	}
+	return []string{"item", "url", "secret"}
+}
+
+// unknown tells that a webhook of the kind has no such field.
+func (k kind) unknown(name string) problem {
+	allowed := "; allowed are " + strings.Join(k.fields(), ", ")
+	switch {
+	case name == "item" && k == instanceKind:
+		return invalid(name, "webhooks with an item are registered at /webhooks, without app"+allowed)
+	case name == "events" && k == apiKind:
+		return invalid(name, "webhooks with events are registered at /webhooks/app"+allowed)
+	}
+	name = strings.ToValidUTF8(name[:min(len(name), 64)], "")
+	return invalid(name, "unknown field "+strconv.Quote(name)+allowed)
+}
+
 // webhookInput is what a call says about a webhook; nil is what it does not say.
 type webhookInput struct {
 	item, url, secret *string
+	events            *[]string
 }
 
-var inputFields = []string{"item", "url", "secret"}
-
-func (in *webhookInput) complete() error {
-	for i, value := range []*string{in.item, in.url, in.secret} {
-		if value == nil {
-			return invalid(inputFields[i], inputFields[i]+" is missing")
+// complete returns an error unless all is said that makes a webhook of the kind.
+func (in *webhookInput) complete(k kind) error {
+	said := map[string]bool{"item": in.item != nil, "events": in.events != nil, "url": in.url != nil, "secret": in.secret != nil}
+	for _, name := range k.fields() {
+		if !said[name] {
+			return invalid(name, name+" is missing")
 		}
 	}
 	return nil
@@ -44,6 +74,9 @@ func (in *webhookInput) complete() error {
 func (in *webhookInput) apply(w *store.Webhook) {
 	if in.item != nil {
 		w.Item = *in.item
+	}
+	if in.events != nil {
+		w.Events = *in.events
 	}
 	if in.url != nil {
 		w.URL = *in.url
@@ -65,7 +98,7 @@ func (c *apiCall) readInput() (*webhookInput, error) {
 		}
 		return nil, problem{Code: http.StatusBadRequest, Message: "the body could not be read"}
 	}
-	values, err := parseInput(c.r.Header.Get("Content-Type"), body)
+	values, err := c.kind.parse(c.r.Header.Get("Content-Type"), body)
 	if err != nil {
 		return nil, err
 	}
@@ -76,14 +109,17 @@ func tooLarge() problem {
 	return problem{Code: http.StatusRequestEntityTooLarge, Message: "the body may be 64 KiB long at most"}
 }
 
-// parseInput reads a flat object of texts.
-func parseInput(contentType string, body []byte) (map[string]string, error) {
+// inputValues are the texts of a body by the names of their fields. Only events may have another number than one.
+type inputValues map[string][]string
+
+// parse reads a flat object of texts and a list of them.
+func (k kind) parse(contentType string, body []byte) (inputValues, error) {
 	media, _, err := mime.ParseMediaType(contentType)
 	switch {
 	case err == nil && (media == "application/json" || strings.HasSuffix(media, "+json")):
-		return parseJSONInput(body)
+		return k.parseJSON(body)
 	case err == nil && media == "application/x-www-form-urlencoded":
-		return parseFormInput(body)
+		return k.parseForm(body)
 	}
 	return nil, problem{
 		Code:    http.StatusUnsupportedMediaType,
@@ -91,7 +127,7 @@ func parseInput(contentType string, body []byte) (map[string]string, error) {
 	}
 }
 
-func parseJSONInput(body []byte) (map[string]string, error) {
+func (k kind) parseJSON(body []byte) (inputValues, error) {
 	if !utf8.Valid(body) {
 		return nil, malformed("the body is not UTF-8")
 	}
@@ -99,28 +135,22 @@ func parseJSONInput(body []byte) (map[string]string, error) {
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
 		return nil, malformed("the body must be a JSON object")
 	}
-	values := make(map[string]string)
+	values := make(inputValues)
 	for decoder.More() {
 		token, err := decoder.Token()
 		name, ok := token.(string)
 		if err != nil || !ok {
 			return nil, malformed("the body is not valid JSON")
 		}
-		if !slices.Contains(inputFields, name) {
-			return nil, unknownField(name)
+		if !slices.Contains(k.fields(), name) {
+			return nil, k.unknown(name)
 		}
 		if _, twice := values[name]; twice {
 			return nil, problem{Code: http.StatusBadRequest, Message: name + " is given twice", Field: name}
 		}
-		value, err := decoder.Token()
-		if err != nil {
-			return nil, malformed("the body is not valid JSON")
+		if values[name], err = readJSONTexts(decoder, name); err != nil {
+			return nil, err
 		}
-		text, ok := value.(string)
-		if !ok {
-			return nil, invalid(name, name+" must be a string")
-		}
-		values[name] = text
 	}
 	if _, err := decoder.Token(); err != nil { // the closing brace
 		return nil, malformed("the body is not valid JSON")
@@ -131,51 +161,92 @@ func parseJSONInput(body []byte) (map[string]string, error) {
 	return values, nil
 }
 
-func parseFormInput(body []byte) (map[string]string, error) {
+// readJSONTexts reads the value of a field: a string, for events a list of strings.
+func readJSONTexts(decoder *json.Decoder, name string) ([]string, error) {
+	value, err := decoder.Token()
+	if err != nil {
+		return nil, malformed("the body is not valid JSON")
+	}
+	if name != "events" {
+		text, ok := value.(string)
+		if !ok {
+			return nil, invalid(name, name+" must be a string")
+		}
+		return []string{text}, nil
+	}
+	if value != json.Delim('[') {
+		return nil, invalid(name, name+" must be a list of names")
+	}
+	texts := []string{}
+	for decoder.More() {
+		value, err := decoder.Token()
+		if err != nil {
+			return nil, malformed("the body is not valid JSON")
+		}
+		text, ok := value.(string)
+		if !ok {
+			return nil, invalid(name, name+" must be a list of names")
+		}
+		texts = append(texts, text)
+	}
+	if _, err := decoder.Token(); err != nil { // the closing bracket
+		return nil, malformed("the body is not valid JSON")
+	}
+	return texts, nil
+}
+
+// parseForm reads events from as many fields, "events" or "events[]".
+func (k kind) parseForm(body []byte) (inputValues, error) {
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
 		return nil, malformed("the body is not valid application/x-www-form-urlencoded")
 	}
-	values := make(map[string]string)
-	for name, all := range form {
-		switch {
-		case !slices.Contains(inputFields, name):
-			return nil, unknownField(name)
-		case len(all) > 1:
+	values := make(inputValues)
+	for key, all := range form {
+		name := key
+		if key == "events[]" {
+			name = "events"
+		}
+		if !slices.Contains(k.fields(), name) {
+			return nil, k.unknown(name)
+		}
+		if _, twice := values[name]; twice || len(all) > 1 && name != "events" {
 			return nil, problem{Code: http.StatusBadRequest, Message: name + " is given twice", Field: name}
-		case !utf8.ValidString(all[0]):
+		}
+		if slices.ContainsFunc(all, func(text string) bool { return !utf8.ValidString(text) }) {
 			return nil, malformed(name + " is not UTF-8")
 		}
-		values[name] = all[0]
+		values[name] = all
 	}
 	return values, nil
 }
 
-func unknownField(name string) problem {
-	name = strings.ToValidUTF8(name[:min(len(name), 64)], "")
-	return invalid(name, "unknown field "+strconv.Quote(name)+"; allowed are "+strings.Join(inputFields, ", "))
-}
-
-func checkInput(values map[string]string) (*webhookInput, error) {
+func checkInput(values inputValues) (*webhookInput, error) {
 	in := new(webhookInput)
 	if item, ok := values["item"]; ok {
-		if err := oneOf(item, matcher.Items()); err != nil {
+		if err := oneOf(item[0], matcher.Items()); err != nil {
 			return nil, invalid("item", "item "+err.Error())
 		}
-		in.item = &item
+		in.item = &item[0]
 	}
-	if text, ok := values["url"]; ok {
-		normal, err := checkURL(text)
+	if events, ok := values["events"]; ok {
+		if err := matcher.CheckInstanceEvents(events); err != nil {
+			return nil, invalid("events", "events: "+err.Error())
+		}
+		in.events = &events
+	}
+	if url, ok := values["url"]; ok {
+		normal, err := checkURL(url[0])
 		if err != nil {
 			return nil, invalid("url", "url "+err.Error())
 		}
 		in.url = &normal
 	}
 	if secret, ok := values["secret"]; ok {
-		if err := checkSecret(secret); err != nil {
+		if err := checkSecret(secret[0]); err != nil {
 			return nil, invalid("secret", "secret "+err.Error())
 		}
-		in.secret = &secret
+		in.secret = &secret[0]
 	}
 	return in, nil
 }

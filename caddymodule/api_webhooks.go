@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,10 +13,11 @@ import (
 	"github.com/bentihooks/bentihooks/store"
 )
 
-// webhookView is a webhook as the API shows it: without its secret.
+// webhookView is a webhook as the API shows it: without its secret. It has an item or events.
 type webhookView struct {
 	UUID      string       `json:"uuid"`
-	Item      string       `json:"item"`
+	Item      string       `json:"item,omitempty"`
+	Events    []string     `json:"events,omitempty"`
 	URL       string       `json:"url"`
 	Status    store.Status `json:"status"`
 	CreatedAt time.Time    `json:"created_at"`
@@ -24,7 +26,7 @@ type webhookView struct {
 
 func viewWebhook(w *store.Webhook) webhookView {
 	return webhookView{
-		UUID: w.ID, Item: w.Item, URL: w.URL, Status: w.Status,
+		UUID: w.ID, Item: w.Item, Events: w.Events, URL: w.URL, Status: w.Status,
 		CreatedAt: w.CreatedAt.UTC().Truncate(time.Millisecond), UpdatedAt: w.UpdatedAt.UTC().Truncate(time.Millisecond),
 	}
 }
@@ -32,7 +34,7 @@ func viewWebhook(w *store.Webhook) webhookView {
 func (c *apiCall) list() error {
 	views := []webhookView{}
 	for _, w := range c.engine.store.Directory().Project(c.project) {
-		if !w.Instance() {
+		if w.Instance() == (c.kind == instanceKind) {
 			views = append(views, viewWebhook(w))
 		}
 	}
@@ -46,7 +48,7 @@ func (c *apiCall) create() error {
 	if err != nil {
 		return err
 	}
-	if err := in.complete(); err != nil {
+	if err := in.complete(c.kind); err != nil {
 		return err
 	}
 	id, err := uuid.NewRandom()
@@ -54,10 +56,8 @@ func (c *apiCall) create() error {
 		return fmt.Errorf("making an id: %w", err)
 	}
 	now := time.Now().UTC()
-	w := store.Webhook{
-		ID: id.String(), Project: c.project, Item: *in.item, URL: *in.url, Secret: *in.secret,
-		Status: store.Active, CreatedAt: now, UpdatedAt: now,
-	}
+	w := store.Webhook{ID: id.String(), Project: c.project, Status: store.Active, CreatedAt: now, UpdatedAt: now}
+	in.apply(&w)
 	// The store checks again. Here it spares receivers a handshake in vain.
 	directory := c.engine.store.Directory()
 	if directory.Duplicate(&w) != nil {
@@ -66,7 +66,7 @@ func (c *apiCall) create() error {
 	if len(directory.Project(c.project)) >= maxWebhooks {
 		return store.ErrLimit
 	}
-	if err := c.verify(w.URL, w.Secret); err != nil {
+	if err := c.verify(&w); err != nil {
 		return err
 	}
 	ctx, cancel := c.storeContext()
@@ -86,8 +86,8 @@ func (c *apiCall) update(w *store.Webhook) error {
 	if err != nil {
 		return err
 	}
-	if in.item == nil && in.url == nil && in.secret == nil {
-		return problem{Code: http.StatusUnprocessableEntity, Message: "nothing to change; allowed are item, url and secret"}
+	if *in == (webhookInput{}) {
+		return problem{Code: http.StatusUnprocessableEntity, Message: "nothing to change; allowed are " + strings.Join(c.kind.fields(), ", ")}
 	}
 	wanted := *w
 	in.apply(&wanted)
@@ -102,7 +102,7 @@ func (c *apiCall) update(w *store.Webhook) error {
 	}
 	verified := in.url != nil || in.secret != nil
 	if verified {
-		if err := c.verify(wanted.URL, wanted.Secret); err != nil {
+		if err := c.verify(&wanted); err != nil {
 			return err
 		}
 	}
@@ -152,13 +152,17 @@ func (c *apiCall) remove(w *store.Webhook) error {
 }
 
 // verify asks the receiver whether it wants to be one.
-func (c *apiCall) verify(url, secret string) error {
+func (c *apiCall) verify(w *store.Webhook) error {
 	end, err := c.beginHandshake(c.project)
 	if err != nil {
 		return err
 	}
 	defer end()
-	err = c.engine.emitter.Client().Verify(c.r.Context(), url, secret)
+	verify := c.engine.emitter.Client().Verify
+	if w.Instance() {
+		verify = c.engine.emitter.Client().VerifyInstance
+	}
+	err = verify(c.r.Context(), w.URL, w.Secret)
 	if err == nil {
 		return nil
 	}

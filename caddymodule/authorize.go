@@ -255,9 +255,14 @@ func (a *recorder) isJSON() bool {
 }
 
 func (a *recorder) isError() bool {
-	return matcher.IsError(matcher.Body{
+	return matcher.IsError(a.seen(), a.limit)
+}
+
+// seen is the body as far as it was seen.
+func (a *recorder) seen() matcher.Body {
+	return matcher.Body{
 		Type: a.header.Get("Content-Type"), Encoding: strings.Join(a.header.Values("Content-Encoding"), ","), Bytes: a.body.Bytes(), Cut: a.cut,
-	}, a.limit)
+	}
 }
 
 var (

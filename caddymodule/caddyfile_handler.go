@@ -29,7 +29,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //
 //	benti_webhooks [<matcher>] {
 //		project          <text>
-//		source           api
+//		source           api | instance
 //		prefix           <path>
 //		actor            <placeholder...>
 //		authorize        upstream [<path>] | bearer <token...> | user | off
@@ -41,13 +41,14 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //			id     <placeholder...>
 //			parent <placeholder...>
 //		}
+//		field <name> <path...>
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // benti_webhooks
 	if d.NextArg() {
 		return d.Errf("unexpected argument %q; the settings of benti_webhooks stand in a block", d.Val())
 	}
-	block := settings{d: d, repeatable: []string{"route"}}
+	block := settings{d: d, repeatable: []string{"route", "field"}}
 	return block.parse(map[string]func() error{
 		"project":          func() error { return h.parseProject(&block) },
 		"source":           func() error { return block.choice(&h.Source, sources) },
@@ -59,6 +60,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"body_limit":       func() error { return block.size(&h.BodyLimit, maxBodyLimit) },
 		"webhooks_api":     func() error { return h.parseWebhooksAPI(&block) },
 		"route":            func() error { return h.parseRoute(d) },
+		"field":            func() error { return h.parseField(d) },
 	})
 }
 
@@ -151,6 +153,25 @@ func (h *Handler) parseRoute(d *caddyfile.Dispenser) error {
 		return d.WrapErr(err)
 	}
 	h.Routes = append(h.Routes, r)
+	return nil
+}
+
+func (h *Handler) parseField(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 2 {
+		return d.Errf("field takes a name and at least one path, such as: field ticket.queue.id queue.id queue_id")
+	}
+	name, paths := args[0], args[1:]
+	if _, twice := h.Fields[name]; twice {
+		return d.Errf("field %s is given twice", name)
+	}
+	if _, err := matcher.NewRuleTable("", map[string][]string{name: paths}); err != nil {
+		return d.WrapErr(err)
+	}
+	if h.Fields == nil {
+		h.Fields = make(map[string][]string)
+	}
+	h.Fields[name] = paths
 	return nil
 }
 

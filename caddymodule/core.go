@@ -50,8 +50,9 @@ type core struct {
 	intake    intake
 	inFlight  inFlight
 
-	mu   sync.Mutex
-	apps []*App // started, the newest last; guarded by mu
+	mu     sync.Mutex
+	apps   []*App        // started, the newest last; guarded by mu
+	closed chan struct{} // closed when the latest close of the store has ended; guarded by mu
 
 	cancel  context.CancelFunc // ends tend
 	tending sync.WaitGroup
@@ -268,6 +269,9 @@ func (c *core) report(r emitter.Report) {
 		zap.String("delivery", r.Delivery.ID), zap.String("webhook", r.Delivery.Webhook), zap.String("host", r.URL),
 		zap.String("item", r.Delivery.Item), zap.Int("attempt", r.Attempt.N), zap.String("result", r.Class),
 		zap.Int("status", r.Attempt.Status), zap.Duration("duration", r.Attempt.Duration),
+	}
+	if r.Size > 1 {
+		fields = append(fields, zap.String("batch", r.Batch), zap.Int("batch_size", r.Size))
 	}
 	if r.Err != nil {
 		c.metrics.storeErrors.Inc()

@@ -65,6 +65,9 @@ func (c *core) open() error {
 	if free, err := freeSpace(local.Dir); err == nil && free < wanted {
 		return &lowSpaceError{free: free, wanted: wanted}
 	}
+	if c.closing() {
+		return errors.New("the store could not be closed yet, as its disk does not answer or there are no file descriptors")
+	}
 	st, err := a.provider.Open(a.logger)
 	if err != nil {
 		return err
@@ -90,17 +93,21 @@ func (c *core) suspend(name string, reason error) {
 }
 
 // closeStore cuts off attempts in flight, which stay pending, and closes the store. A close that hangs, as
-// it may without file descriptors or on a dead disk, is left to itself; the store's lock then keeps it from
-// being opened twice.
+// it may without file descriptors or on a dead disk, is left to itself; the store is not opened again before it
+// has ended.
 func (c *core) closeStore() error {
+	closed, done := make(chan error, 1), make(chan struct{})
 	c.mu.Lock()
 	e := c.opened.Swap(nil)
+	if e != nil {
+		c.closed = done
+	}
 	c.mu.Unlock()
 	if e == nil {
 		return nil
 	}
-	closed := make(chan error, 1)
 	go func() {
+		defer close(done)
 		now, cancel := context.WithCancel(context.Background())
 		cancel()
 		err := e.emitter.Stop(now)
@@ -116,6 +123,21 @@ func (c *core) closeStore() error {
 		return err
 	case <-timer.C:
 		return fmt.Errorf("not closed after %s", closeTimeout)
+	}
+}
+
+// closing reports whether a close is still under way.
+func (c *core) closing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed == nil {
+		return false
+	}
+	select {
+	case <-c.closed:
+		return false
+	default:
+		return true
 	}
 }
 

@@ -11,10 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 
-	"github.com/bentihooks/bentihooks/journal"
 	"github.com/bentihooks/bentihooks/matcher"
 )
 
@@ -46,7 +44,8 @@ type Handler struct {
 	// x-inbenta-key header, or "default" without one. A fixed name joins all keys.
 	Project string `json:"project,omitempty"`
 
-	// Which half of the vendor's webhooks this site makes. Default (and only value so far): api.
+	// Which half of the vendor's webhooks this site makes: "api" for a site in front of the Benti API, "instance"
+	// for one through which the pages of a Benti instance reach their back end. Default: api.
 	Source string `json:"source,omitempty"`
 
 	// The path in front of [/v1]/tickets and so on. Default: none.
@@ -74,6 +73,10 @@ type Handler struct {
 	// Rows added to the endpoint table, or put in the place of the row with the same method and path.
 	Routes []Route `json:"routes,omitempty"`
 
+	// For source instance: by the names of fields such as ticket.queue.id, the paths in requests and
+	// responses where they are looked for instead of the default ones, of which the first with a value wins.
+	Fields map[string][]string `json:"fields,omitempty"`
+
 	// Whether to forward calls of /webhooks to the API rather than serve the subscription API.
 	DisableWebhooksAPI bool `json:"disable_webhooks_api,omitempty"`
 
@@ -81,6 +84,7 @@ type Handler struct {
 	logger *zap.Logger
 	namer  string // Project with its global placeholders resolved
 	table  *matcher.Table
+	rules  *matcher.RuleTable // of source instance; table is its own
 	actor  []matcher.Source
 	api    *subscriptionAPI
 }
@@ -135,7 +139,7 @@ func (h *Handler) setDefaults() {
 	if h.Source == "" {
 		h.Source = "api"
 	}
-	if len(h.Actor) == 0 {
+	if len(h.Actor) == 0 && h.Source != instanceSource {
 		h.Actor = defaultActor
 	}
 	if h.Authorize == nil {
@@ -180,6 +184,18 @@ func (h *Handler) check() error {
 	if h.BodyLimit < 0 || h.BodyLimit > maxBodyLimit {
 		return errors.New("body_limit: must be greater than zero, and at most 1 GiB")
 	}
+	if h.Source == instanceSource {
+		return h.checkInstance()
+	}
+	return h.checkAPI()
+}
+
+// checkAPI makes the table of endpoints.
+func (h *Handler) checkAPI() error {
+	if len(h.Fields) > 0 {
+		return errors.New("field: is for source instance")
+	}
+	var err error
 	if h.actor, err = parseSources(h.Actor); err != nil {
 		return fmt.Errorf("actor: %w", err)
 	}
@@ -261,7 +277,8 @@ func (h *Handler) serveMatched(w http.ResponseWriter, r *http.Request, next cadd
 		return next.ServeHTTP(w, r)
 	}
 	project := h.project(r)
-	if !c.wanted(project, match.Row.Item) {
+	wanted := h.wanted(c, &match, project)
+	if len(wanted) == 0 {
 		return next.ServeHTTP(w, r)
 	}
 	if name := repeatedIdentity(r.Header); name != "" {
@@ -272,7 +289,7 @@ func (h *Handler) serveMatched(w http.ResponseWriter, r *http.Request, next cadd
 	if h.OnStoreFailure == "reject" && !c.healthy() {
 		return h.reject(w)
 	}
-	return h.observe(w, r, next, match, project)
+	return h.observe(w, r, next, match, project, wanted)
 }
 
 // unavailable handles a request while there is no core at all, which happens only if a new one could not
@@ -291,18 +308,21 @@ func (h *Handler) reject(w http.ResponseWriter) error {
 }
 
 // observe forwards a wanted request and keeps the event that comes of it.
-func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, match matcher.Match, project string) error {
+func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, match matcher.Match, project string, wanted []string) error {
 	c, err := holdCore(h.app) // until the end of the request, which may be after Cleanup
 	if err != nil {
 		return h.unavailable(w, r, next, err)
 	}
-	o := &observation{handler: h, core: c, project: project}
+	o := &observation{handler: h, core: c, project: project, wanted: wanted, next: next}
 	defer o.leave()
 
 	ctx, cancel := detach(r.Context(), afterClient)
 	defer cancel()
 	r = r.WithContext(context.WithValue(ctx, observedKey{}, true))
 	o.begin(r, match)
+	if h.rules != nil && h.rules.NeedsBefore(&match, wanted) {
+		o.exchange.Ticket = o.readTicket()
+	}
 	writer := &capture{
 		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
 		limit:                 h.BodyLimit,
@@ -329,115 +349,6 @@ func detach(ctx context.Context, after time.Duration) (context.Context, context.
 		stop()
 		cancel()
 	}
-}
-
-// observedKey marks the context of a request that is being observed.
-type observedKey struct{}
-
-// observation is one request on its way through.
-type observation struct {
-	handler  *Handler
-	core     *core
-	project  string
-	exchange matcher.Exchange
-	request  *http.Request
-	tee      *bodyTee
-	answered bool // the exchange's bodies are there
-	token    journal.Token
-	kept     bool // an event came of it, with which the note of the request ends
-	later    bool // the core is still needed after the request
-}
-
-func (o *observation) begin(r *http.Request, match matcher.Match) {
-	o.request = r
-	o.token = o.core.inFlight.begin(journal.Entry{
-		Time: time.Now(), Method: r.Method, Path: r.URL.Path, Project: o.project, Item: match.Row.Item,
-	})
-	o.exchange = matcher.Exchange{
-		Match:         match,
-		Authorization: r.Header.Get("Authorization"),
-		Limit:         int(o.handler.BodyLimit),
-	}
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Map(o.placeholder)
-		o.exchange.External = externalLookup(repl)
-	}
-	if r.Body != nil && r.Body != http.NoBody {
-		o.tee = &bodyTee{ReadCloser: r.Body, limit: o.handler.BodyLimit}
-		r.Body = o.tee
-	}
-}
-
-// end derives the event and keeps it. It is called once, when what will be seen of a success was seen.
-func (o *observation) end(c *capture) {
-	now := time.Now()
-	x := &o.exchange
-	x.Time = now
-	x.Status = c.status
-	x.Header = c.Header()
-	x.Response = matcher.Body{
-		Type: x.Header.Get("Content-Type"), Encoding: strings.Join(x.Header.Values("Content-Encoding"), ","), Bytes: c.body, Cut: c.cut,
-	}
-	if o.tee != nil {
-		header := o.request.Header
-		body, cut := o.tee.seen(o.request.ContentLength)
-		x.Request = matcher.Body{
-			Type: header.Get("Content-Type"), Encoding: strings.Join(header.Values("Content-Encoding"), ","), Bytes: body, Cut: cut,
-		}
-	}
-	o.answered = true
-	derived, err := x.Derive(o.handler.actor)
-	if err != nil {
-		o.underivable(err)
-		return
-	}
-	ev := event{
-		Project: o.project, Item: derived.Item, Action: derived.Action, Payload: derived.AppendJSON(nil),
-		TraceParent: traceParent(o.request.Header), At: now, token: o.token,
-	}
-	if ev.ID, err = uuid.NewV7(); err != nil { // only if the system has no randomness
-		o.core.lose(ev, "no id could be made", err)
-		return
-	}
-	o.kept = true
-	if c.hold || !o.core.keepLater(ev) {
-		o.core.keep(ev)
-		return
-	}
-	o.later = true
-}
-
-// leave ends the note of a request of which no event came, and gives back the core unless an event is still
-// on its way into it.
-func (o *observation) leave() {
-	if !o.kept {
-		o.core.inFlight.end(o.token)
-	}
-	if !o.later {
-		o.core.releaseLogged()
-	}
-}
-
-func (o *observation) underivable(err error) {
-	underivable := new(matcher.Underivable)
-	if !errors.As(err, &underivable) {
-		return
-	}
-	o.core.metrics.underivable.WithLabelValues(underivable.Item, underivable.Reason).Inc()
-	id, _ := o.exchange.External("{http.request.uuid}")
-	o.handler.logger.Warn("no event could be derived from a successful call",
-		zap.String("item", underivable.Item), zap.String("reason", underivable.Reason), zap.String("request_id", id),
-		zap.String("method", o.request.Method), zap.String("project", o.project))
-}
-
-// traceParent returns the W3C trace context of the request, if it has one.
-func traceParent(h http.Header) string {
-	const length = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	value := h.Get("Traceparent")
-	if len(value) != length || strings.Trim(value, "0123456789abcdef-") != "" {
-		return ""
-	}
-	return value
 }
 
 var (

@@ -25,7 +25,7 @@ const (
 	// maxEnqueue is how many deliveries of several events are stored in one step. One event makes as many as
 	// a project has webhooks, which the store takes.
 	maxEnqueue = maxWebhooks
-	// maxLater is how many events may be on their way into the store in the background.
+	// maxLater is how many requests' events may be on their way into the store in the background.
 	maxLater = 1000
 	// drainBatch is how many events are moved into the store at once.
 	drainBatch = 200
@@ -65,20 +65,30 @@ func (c *core) wanted(project, item string) bool {
 	return directory == nil || directory.Wanted(project, item)
 }
 
-// keep returns once the event is on stable storage, or, if neither store nor reserve takes it, in memory.
-func (c *core) keep(ev event) {
-	c.metrics.events.WithLabelValues(ev.Item, ev.Action).Inc()
+// keep returns once the events are on stable storage, or, if neither store nor reserve takes them, in memory.
+func (c *core) keep(events []event) {
+	for i := range events {
+		c.metrics.events.WithLabelValues(events[i].Item, events[i].Action).Inc()
+	}
 	err := errBehind
 	if c.healthy() {
-		if err = c.enqueue(context.Background(), ev); err == nil {
-			c.inFlight.end(ev.token)
+		if err = c.enqueue(context.Background(), events...); err == nil {
+			c.endNotes(events)
 			return
 		}
 		c.metrics.storeErrors.Inc()
 	}
 	c.sayDegraded(err)
+	for _, ev := range events {
+		c.keepAside(ev)
+	}
+}
+
+// keepAside keeps an event out of the store.
+func (c *core) keepAside(ev event) {
 	ev.waited = true
-	if err = c.keepInReserve(ev); err == nil {
+	err := c.keepInReserve(ev)
+	if err == nil {
 		c.inFlight.end(ev.token)
 		return
 	}
@@ -93,10 +103,17 @@ func (c *core) keep(ev event) {
 	}
 }
 
-// keepLater keeps the event in the background, with the hold of the request that it came of. It does not if
-// too many events are on their way already, so that a disk that hangs slows the traffic down rather than
-// fill the memory.
-func (c *core) keepLater(ev event) bool {
+// endNotes ends the notes of the requests that the events came of.
+func (c *core) endNotes(events []event) {
+	for i := range events {
+		c.inFlight.end(events[i].token)
+	}
+}
+
+// keepLater keeps the events of a request in the background, with the request's hold of the core. It does not if
+// too many are on their way already, so that a disk that hangs slows the traffic down rather than fill the
+// memory.
+func (c *core) keepLater(events []event) bool {
 	if c.intake.later.Add(1) > maxLater {
 		c.intake.later.Add(-1)
 		return false
@@ -104,7 +121,7 @@ func (c *core) keepLater(ev event) bool {
 	go func() {
 		defer c.releaseLogged()
 		defer c.intake.later.Add(-1)
-		c.keep(ev)
+		c.keep(events)
 	}()
 	return true
 }
@@ -259,9 +276,7 @@ func (c *core) drainMemory(ctx context.Context) (int, error) {
 		if err := c.enqueue(ctx, batch...); err != nil {
 			return drained, err
 		}
-		for i := range batch {
-			c.inFlight.end(batch[i].token)
-		}
+		c.endNotes(batch)
 		drained += len(batch)
 		c.intake.mu.Lock()
 		c.intake.memory = slices.Clone(c.intake.memory[len(batch):])

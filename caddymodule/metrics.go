@@ -29,6 +29,7 @@ type metrics struct {
 	storeWrite      prometheus.Histogram
 	storeErrors     prometheus.Counter
 	lost            prometheus.Counter
+	readFailures    *prometheus.CounterVec
 	deliveries      *prometheus.Desc
 	inDoubt         *prometheus.Desc
 }
@@ -48,6 +49,7 @@ func newMetrics() *metrics {
 	return &metrics{
 		events:          counter("events_total", "Events derived from successful calls that a webhook wanted.", "item", "action"),
 		underivable:     counter("underivable_total", "Successful calls of which no event could be derived.", "item", "reason"),
+		readFailures:    counter("before_read_failures_total", "Tickets that could not be read for an instance event.", "reason"),
 		attempts:        counter("attempts_total", "Attempts to deliver, by their result.", "result"),
 		attemptDuration: histogram("attempt_duration_seconds", "How long attempts took.", prometheus.DefBuckets),
 		deliveryLatency: histogram("delivery_latency_seconds", "Time from the capture of an event to its delivery.",
@@ -74,7 +76,7 @@ func (m *metrics) register(registry *prometheus.Registry) error {
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.events, m.underivable, m.attempts, m.attemptDuration, m.deliveryLatency, m.storeWrite, m.storeErrors, m.lost,
+		m.events, m.underivable, m.attempts, m.attemptDuration, m.deliveryLatency, m.storeWrite, m.storeErrors, m.lost, m.readFailures,
 	}
 }
 
@@ -112,8 +114,10 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) observeAttempt(r emitter.Report) {
-	m.attempts.WithLabelValues(r.Class).Inc()
-	m.attemptDuration.Observe(r.Attempt.Duration.Seconds())
+	if r.Place == 0 { // the other deliveries of a batch went with the same request
+		m.attempts.WithLabelValues(r.Class).Inc()
+		m.attemptDuration.Observe(r.Attempt.Duration.Seconds())
+	}
 	if r.State == store.Delivered {
 		m.deliveryLatency.Observe(r.Attempt.At.Add(r.Attempt.Duration).Sub(r.Delivery.CreatedAt).Seconds())
 	}

@@ -142,6 +142,8 @@ func parseCandidate(name, text string) (Source, error) {
 	switch {
 	case text == "":
 		return Source{}, errors.New("empty path")
+	case !strings.ContainsAny(text, "{}") && slices.Contains(strings.Split(text, "."), ""):
+		return Source{}, fmt.Errorf("path %.40q has an empty segment", text)
 	case !strings.ContainsAny(text, "{}") && name == ticketID:
 		return Source{fromResponse, text}, nil
 	case !strings.ContainsAny(text, "{}"):

@@ -1,0 +1,102 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/bentihooks/bentihooks/matcher"
+)
+
+const (
+	instanceSource = "instance"
+	// readTimeout bounds how long a call waits for the ticket that its events tell of.
+	readTimeout = 2 * time.Second
+)
+
+// checkInstance makes the table of instance events.
+func (h *Handler) checkInstance() error {
+	switch {
+	case len(h.Actor) > 0:
+		return errors.New("actor: is for source api; instance events say who acted by the fields of replies and tickets")
+	case len(h.Routes) > 0:
+		return errors.New("route: is for source api; of source instance, field can be set")
+	}
+	var err error
+	if h.rules, err = matcher.NewRuleTable(h.Prefix, h.Fields); err != nil {
+		return err
+	}
+	h.table = h.rules.Table
+	return nil
+}
+
+// wanted returns what a call may make and webhooks of the project want: the item of source api, or instance
+// events.
+func (h *Handler) wanted(c *core, match *matcher.Match, project string) []string {
+	names := []string{match.Row.Item}
+	if h.rules != nil {
+		names = h.rules.Events(match)
+	}
+	var wanted []string
+	for _, name := range names {
+		if c.wanted(project, name) {
+			wanted = append(wanted, name)
+		}
+	}
+	return wanted
+}
+
+func (o *observation) deriveInstance() ([]event, []error) {
+	x, rules := &o.exchange, o.handler.rules
+	if rules.NeedsResource(x, o.wanted) {
+		x.Ticket = o.readTicket()
+	}
+	derived, errs := rules.Derive(x, o.wanted, o.project, rand.Reader)
+	events := make([]event, 0, len(derived))
+	for _, d := range derived {
+		events = append(events, event{Item: d.Name, Action: d.Action, Payload: d.Payload})
+	}
+	return events, errs
+}
+
+// readTicket reads the ticket in the path of the call through the rest of the route, with the caller's
+// headers. It is nil if that fails, which stops neither the call nor its events.
+func (o *observation) readTicket() *matcher.Ticket {
+	ctx, cancel := context.WithTimeout(o.request.Context(), readTimeout)
+	defer cancel()
+	ticket, reason, err := o.tryReadTicket(ctx)
+	if reason == "" {
+		return ticket
+	}
+	o.core.metrics.readFailures.WithLabelValues(reason).Inc()
+	o.handler.logger.Warn("reading the ticket that an event tells of; what it would have shown is null",
+		zap.String("reason", reason), zap.String("project", o.project), zap.Error(err))
+	return nil
+}
+
+func (o *observation) tryReadTicket(ctx context.Context) (ticket *matcher.Ticket, reason string, err error) {
+	answer := &recorder{header: make(http.Header), limit: int(o.handler.BodyLimit)}
+	sub, err := subrequest(ctx, o.request, answer, ticketPath(o.request.URL.EscapedPath()))
+	if err != nil {
+		return nil, "request", err
+	}
+	if err := serveWhole(o.next, answer, sub); err != nil {
+		if ctx.Err() != nil {
+			return nil, "timeout", err
+		}
+		return nil, "upstream", err
+	}
+	ticket, reason = matcher.ReadTicket(answer.status, answer.seen(), answer.limit)
+	return ticket, reason, nil
+}
+
+// ticketPath cuts off what follows /tickets/{ticketId} in the path of a call that matched.
+func ticketPath(path string) string {
+	path = strings.TrimSuffix(path, "/")
+	return strings.TrimSuffix(path, "/replies")
+}

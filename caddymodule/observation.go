@@ -1,0 +1,147 @@
+package caddymodule
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/bentihooks/bentihooks/journal"
+	"github.com/bentihooks/bentihooks/matcher"
+)
+
+// observedKey marks the context of a request that is being observed.
+type observedKey struct{}
+
+// observation is one request on its way through.
+type observation struct {
+	handler  *Handler
+	core     *core
+	project  string
+	wanted   []string // the item, or the instance events, that webhooks of the project want
+	next     caddyhttp.Handler
+	exchange matcher.Exchange
+	request  *http.Request
+	tee      *bodyTee
+	answered bool // the exchange's bodies are there
+	token    journal.Token
+	kept     bool // an event came of it, with which the note of the request ends
+	later    bool // the core is still needed after the request
+}
+
+func (o *observation) begin(r *http.Request, match matcher.Match) {
+	o.request = r
+	o.token = o.core.inFlight.begin(journal.Entry{
+		Time: time.Now(), Method: r.Method, Path: r.URL.Path, Project: o.project, Item: strings.Join(o.wanted, ","),
+	})
+	o.exchange = matcher.Exchange{
+		Match:         match,
+		Authorization: r.Header.Get("Authorization"),
+		Limit:         int(o.handler.BodyLimit),
+	}
+	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Map(o.placeholder)
+		o.exchange.External = externalLookup(repl)
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		o.tee = &bodyTee{ReadCloser: r.Body, limit: o.handler.BodyLimit}
+		r.Body = o.tee
+	}
+}
+
+// end derives the event and keeps it. It is called once, when what will be seen of a success was seen.
+func (o *observation) end(c *capture) {
+	now := time.Now()
+	x := &o.exchange
+	x.Time = now
+	x.Status = c.status
+	x.Header = c.Header()
+	x.Response = matcher.Body{
+		Type: x.Header.Get("Content-Type"), Encoding: strings.Join(x.Header.Values("Content-Encoding"), ","), Bytes: c.body, Cut: c.cut,
+	}
+	if o.tee != nil {
+		header := o.request.Header
+		body, cut := o.tee.seen(o.request.ContentLength)
+		x.Request = matcher.Body{
+			Type: header.Get("Content-Type"), Encoding: strings.Join(header.Values("Content-Encoding"), ","), Bytes: body, Cut: cut,
+		}
+	}
+	o.answered = true
+	events, errs := o.derive()
+	for _, err := range errs {
+		o.underivable(err)
+	}
+	if len(events) == 0 {
+		return
+	}
+	for i := range events {
+		ev := &events[i]
+		ev.Project, ev.TraceParent, ev.At = o.project, traceParent(o.request.Header), now
+		var err error
+		if ev.ID, err = uuid.NewV7(); err != nil { // only if the system has no randomness
+			o.core.lose(*ev, "no id could be made", err)
+			return
+		}
+	}
+	events[len(events)-1].token = o.token
+	o.kept = true
+	if c.hold || !o.core.keepLater(events) {
+		o.core.keep(events)
+		return
+	}
+	o.later = true
+}
+
+// derive makes the events of the exchange.
+func (o *observation) derive() ([]event, []error) {
+	if o.handler.rules != nil {
+		return o.deriveInstance()
+	}
+	derived, err := o.exchange.Derive(o.handler.actor)
+	if err != nil {
+		return nil, []error{err}
+	}
+	return []event{{Item: derived.Item, Action: derived.Action, Payload: derived.AppendJSON(nil)}}, nil
+}
+
+// leave ends the note of a request of which no event came, and gives back the core unless an event is still
+// on its way into it.
+func (o *observation) leave() {
+	if !o.kept {
+		o.core.inFlight.end(o.token)
+	}
+	if !o.later {
+		o.core.releaseLogged()
+	}
+}
+
+func (o *observation) underivable(err error) {
+	if errors.Is(err, matcher.ErrNoChange) {
+		return
+	}
+	underivable, ok := errors.AsType[*matcher.Underivable](err)
+	if !ok {
+		o.handler.logger.Error("deriving an event", zap.Error(err), zap.String("method", o.request.Method), zap.String("project", o.project))
+		return
+	}
+	o.core.metrics.underivable.WithLabelValues(underivable.Item, underivable.Reason).Inc()
+	id, _ := o.exchange.External("{http.request.uuid}")
+	o.handler.logger.Warn("no event could be derived from a successful call",
+		zap.String("item", underivable.Item), zap.String("reason", underivable.Reason), zap.String("request_id", id),
+		zap.String("method", o.request.Method), zap.String("project", o.project))
+}
+
+// traceParent returns the W3C trace context of the request, if it has one.
+func traceParent(h http.Header) string {
+	const length = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	value := h.Get("Traceparent")
+	if len(value) != length || strings.Trim(value, "0123456789abcdef-") != "" {
+		return ""
+	}
+	return value
+}
