@@ -7,7 +7,12 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
+
+// lockPatience is how long a lock that somebody has is asked for again. It outlasts a process that is just being stopped,
+// and a child of ours between its fork and its exec, which has our descriptors and their locks for that moment.
+const lockPatience = time.Second
 
 // withLock calls fn while no other process has the directory open. It takes the same lock as Badger
 // (flock on the directory), which the kernel drops with the process: a LOCK file left by a kill does not matter.
@@ -17,12 +22,24 @@ func withLock(dir string, fn func() error) error {
 		return err
 	}
 	defer d.Close()
-	err = syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return ErrLocked
+	if err := lock(d); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("locking directory: %w", err)
-	}
+	defer syscall.Flock(int(d.Fd()), syscall.LOCK_UN) // closing leaves it to a child that has the descriptor, too
 	return fn()
+}
+
+func lock(d *os.File) error {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
+		err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return fmt.Errorf("locking directory: %w", err)
+		}
+		if time.Now().After(end) {
+			return ErrLocked
+		}
+	}
 }
