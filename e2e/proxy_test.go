@@ -171,7 +171,33 @@ func (p *proxy) reload(c config) {
 	if err != nil || status != http.StatusOK {
 		p.t.Fatalf("reloading: status %d, %v: %s", status, err, body)
 	}
-	p.client.CloseIdleConnections() // the former config's server closes them too, and a POST may not be repeated
+	p.settle()
+}
+
+// settle waits for the config that is not, or no longer, in force to be gone. A connection that its listener still accepts ends
+// unanswered, and so does one that is kept from before; a POST may not be repeated.
+func (p *proxy) settle() {
+	p.t.Helper()
+	eventually(p.t, "the other config's listener to close", func() bool { return p.listeners() <= 1 })
+	p.client.CloseIdleConnections()
+}
+
+// listeners counts the sockets that listen on the proxy's port: each config has its own. It is 0 where there is no /proc.
+func (p *proxy) listeners() (n int) {
+	port := fmt.Sprintf(":%04X", p.port)
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		table, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for row := range strings.Lines(string(table)) {
+			const local, state, listening = 1, 3, "0A"
+			if f := strings.Fields(row); len(f) > state && strings.HasSuffix(f[local], port) && f[state] == listening {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // adminCall calls Caddy's admin endpoint.

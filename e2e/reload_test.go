@@ -64,7 +64,7 @@ func TestFailedReloadChangesNothing(t *testing.T) {
 			if err != nil || status == http.StatusOK {
 				t.Errorf("a bad config is answered with %d %s, %v", status, body, err)
 			}
-			p.client.CloseIdleConnections()
+			p.settle()
 			p.ticket()
 			if got := rc.next(); got.header.Get("X-Reload") != "good" {
 				t.Errorf("X-Reload is %q", got.header.Get("X-Reload"))
