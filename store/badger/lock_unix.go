@@ -25,8 +25,12 @@ func withLock(dir string, fn func() error) error {
 	if err := lock(d); err != nil {
 		return err
 	}
-	defer syscall.Flock(int(d.Fd()), syscall.LOCK_UN) // closing leaves it to a child that has the descriptor, too
-	return fn()
+	err = fn()
+	// Closing would leave the lock to a child that has the descriptor, too.
+	if unlockErr := syscall.Flock(int(d.Fd()), syscall.LOCK_UN); err == nil && unlockErr != nil {
+		err = fmt.Errorf("unlocking directory: %w", unlockErr)
+	}
+	return err
 }
 
 func lock(d *os.File) error {
