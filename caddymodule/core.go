@@ -33,6 +33,8 @@ const (
 	// maxFailedDrains is how often in a row an open store may refuse what was kept before it is closed and
 	// opened again: after some errors a database does not recover while it is open.
 	maxFailedDrains = 20
+	// roomTrust is how long a look at the free space counts.
+	roomTrust = 5 * time.Millisecond
 	// closeTimeout is how long closing a store may take before it is left to itself.
 	closeTimeout = 30 * time.Second
 	// startPatience is how long the start of a configuration waits for the store to open.
@@ -42,6 +44,7 @@ const (
 // core is an open store with its emitter, shared by all configurations that use the store.
 type core struct {
 	identity  string
+	born      time.Time
 	metrics   *metrics
 	settings  atomic.Pointer[App]             // the configuration that rules: the newest that has started
 	opened    atomic.Pointer[engine]          // nil while the store is not open
@@ -49,6 +52,7 @@ type core struct {
 	state     atomic.Pointer[storeState]
 	intake    intake
 	inFlight  inFlight
+	roomUntil atomic.Int64 // nanoseconds after born, until when the disk is not asked for its free space again
 
 	mu     sync.Mutex
 	apps   []*App        // started, the newest last; guarded by mu
@@ -99,7 +103,7 @@ func holdCore(a *App) (*core, error) {
 }
 
 func newCore(a *App) *core {
-	c := &core{identity: a.provider.Identity(), metrics: newMetrics(), tried: make(chan struct{})}
+	c := &core{identity: a.provider.Identity(), born: time.Now(), metrics: newMetrics(), tried: make(chan struct{})}
 	c.metrics.core = c
 	c.settings.Store(a)
 	c.state.Store(&storeState{Name: stateFailed, Since: time.Now()})
@@ -265,6 +269,26 @@ func (c *core) prune(ctx context.Context, e *engine, now time.Time) {
 func (c *core) report(r emitter.Report) {
 	c.metrics.observeAttempt(r)
 	logger := c.logger()
+	if r.Err != nil {
+		c.metrics.storeErrors.Inc()
+		logger.Error("storing the outcome of an attempt", append(attemptFields(&r), zap.Error(r.Err))...)
+	}
+	if r.StatusChange != "" {
+		logger.Warn("webhook changed its status", zap.String("webhook", r.Delivery.Webhook), zap.String("status", string(r.StatusChange)))
+	}
+	switch r.State {
+	case store.Delivered:
+		if entry := logger.Check(zap.DebugLevel, "delivered"); entry != nil {
+			entry.Write(attemptFields(&r)...)
+		}
+	case store.Dead:
+		logger.Error("delivery is dead", append(attemptFields(&r), zap.String("error", r.Attempt.Error))...)
+	default:
+		logger.Warn("attempt failed", append(attemptFields(&r), zap.String("error", r.Attempt.Error), zap.Time("next_attempt_at", r.Due))...)
+	}
+}
+
+func attemptFields(r *emitter.Report) []zap.Field {
 	fields := []zap.Field{
 		zap.String("delivery", r.Delivery.ID), zap.String("webhook", r.Delivery.Webhook), zap.String("host", r.URL),
 		zap.String("item", r.Delivery.Item), zap.Int("attempt", r.Attempt.N), zap.String("result", r.Class),
@@ -273,19 +297,5 @@ func (c *core) report(r emitter.Report) {
 	if r.Size > 1 {
 		fields = append(fields, zap.String("batch", r.Batch), zap.Int("batch_size", r.Size))
 	}
-	if r.Err != nil {
-		c.metrics.storeErrors.Inc()
-		logger.Error("storing the outcome of an attempt", append(fields, zap.Error(r.Err))...)
-	}
-	if r.StatusChange != "" {
-		logger.Warn("webhook changed its status", zap.String("webhook", r.Delivery.Webhook), zap.String("status", string(r.StatusChange)))
-	}
-	switch r.State {
-	case store.Delivered:
-		logger.Debug("delivered", fields...)
-	case store.Dead:
-		logger.Error("delivery is dead", append(fields, zap.String("error", r.Attempt.Error))...)
-	default:
-		logger.Warn("attempt failed", append(fields, zap.String("error", r.Attempt.Error), zap.Time("next_attempt_at", r.Due))...)
-	}
+	return fields
 }

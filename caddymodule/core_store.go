@@ -149,17 +149,23 @@ func (e *lowSpaceError) Error() string {
 }
 
 // spaceLow reports whether the disk is too full for the store to write to. Badger writes through memory
-// maps: on a full disk the process would die of it. A disk that cannot be asked does not count as full.
+// maps: on a full disk the process would die of it. A disk that cannot be asked does not count as full. That there is
+// room is believed for a moment, in which nobody fills as much as min_free ought to be.
 func (c *core) spaceLow() (bool, error) {
 	local := c.settings.Load().provider.Local()
 	if local.MinFree == 0 {
 		return false, nil
 	}
-	free, err := freeSpace(local.Dir)
-	if err != nil || free >= local.MinFree {
-		return false, nil //nolint:nilerr // see above
+	now := time.Since(c.born)
+	if now < time.Duration(c.roomUntil.Load()) {
+		return false, nil
 	}
-	return true, &lowSpaceError{free: free, wanted: local.MinFree}
+	free, err := freeSpace(local.Dir)
+	if err == nil && free < local.MinFree {
+		return true, &lowSpaceError{free: free, wanted: local.MinFree}
+	}
+	c.roomUntil.Store(int64(now + roomTrust))
+	return false, nil
 }
 
 // guardSpace closes the store before a full disk can hurt it.

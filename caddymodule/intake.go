@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -25,8 +24,6 @@ const (
 	// maxEnqueue is how many deliveries of several events are stored in one step. One event makes as many as
 	// a project has webhooks, which the store takes.
 	maxEnqueue = maxWebhooks
-	// maxLater is how many requests' events may be on their way into the store in the background.
-	maxLater = 1000
 	// drainBatch is how many events are moved into the store at once.
 	drainBatch = 200
 )
@@ -44,7 +41,7 @@ type intake struct {
 	mu       sync.Mutex
 	reserve  *journal.Reserve // nil while it cannot be opened
 	memory   []event          // oldest first
-	later    atomic.Int64     // events on their way in the background
+	later    later            // events on their way in the background
 	degraded bool             // events have been kept out of the store since it was last told to the log
 }
 
@@ -79,9 +76,12 @@ func (c *core) keep(events []event) {
 		c.metrics.storeErrors.Inc()
 	}
 	c.sayDegraded(err)
-	for _, ev := range events {
-		c.keepAside(ev)
+	var work sync.WaitGroup // the reserve flushes once for those that come together
+	for _, ev := range events[1:] {
+		work.Go(func() { c.keepAside(ev) })
 	}
+	c.keepAside(events[0])
+	work.Wait()
 }
 
 // keepAside keeps an event out of the store.
@@ -107,37 +107,6 @@ func (c *core) keepAside(ev event) {
 func (c *core) endNotes(events []event) {
 	for i := range events {
 		c.inFlight.end(events[i].token)
-	}
-}
-
-// keepLater keeps the events of a request in the background, with the request's hold of the core. It does not if
-// too many are on their way already, so that a disk that hangs slows the traffic down rather than fill the
-// memory.
-func (c *core) keepLater(events []event) bool {
-	if c.intake.later.Add(1) > maxLater {
-		c.intake.later.Add(-1)
-		return false
-	}
-	go func() {
-		defer c.releaseLogged()
-		defer c.intake.later.Add(-1)
-		c.keep(events)
-	}()
-	return true
-}
-
-// awaitLater waits for the events that are on their way in the background, or until ctx ends.
-func (c *core) awaitLater(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 2*keepTimeout)
-	defer cancel()
-	ticker := time.NewTicker(tendInterval / 10)
-	defer ticker.Stop()
-	for c.intake.later.Load() > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
 	}
 }
 

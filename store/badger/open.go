@@ -19,7 +19,7 @@ type Options struct {
 	// EncryptionKey has 16, 24 or 32 bytes (AES-128, -192, -256). Empty: no encryption. A directory keeps
 	// for ever to the choice it was made with.
 	EncryptionKey []byte
-	// Logf gets what Badger has to say, one line a call, level being error, warn, info or debug. It may be
+	// Logf gets what Badger has to say, one line a call, level being error, warn or info. It may be
 	// called from many goroutines. Nil: nothing is logged.
 	Logf func(level, msg string)
 
