@@ -132,16 +132,16 @@ func (c *core) enqueue(ctx context.Context, events ...event) error {
 	}
 	var deliveries []store.Delivery
 	for i := range events {
-		deliveries = append(deliveries, events[i].deliveries(e.store.Directory())...)
-		if len(deliveries) < maxEnqueue && i < len(events)-1 {
-			continue
+		next := events[i].deliveries(e.store.Directory())
+		if len(deliveries)+len(next) > maxEnqueue {
+			if err := c.enqueueDeliveries(ctx, e, deliveries); err != nil {
+				return err
+			}
+			deliveries = nil
 		}
-		if err := c.enqueueDeliveries(ctx, e, deliveries); err != nil {
-			return err
-		}
-		deliveries = nil
+		deliveries = append(deliveries, next...)
 	}
-	return nil
+	return c.enqueueDeliveries(ctx, e, deliveries)
 }
 
 func (c *core) enqueueDeliveries(ctx context.Context, e *engine, deliveries []store.Delivery) error {

@@ -44,7 +44,8 @@ type Store interface {
 	// whose webhook does not exist (any more) is counted as enqueued and dropped, and is no error.
 	Enqueue(ctx context.Context, deliveries ...Delivery) error
 	// Claim hands out up to n pending deliveries of a webhook that are due at now, for the caller alone, until
-	// it calls Finish or Release for each, or its process ends. First come those due longest.
+	// it calls Finish or Release for each, or its process ends. First come those due longest; of a long backlog, one in
+	// four may be one of the latest, so that what is fresh does not wait behind all of it.
 	Claim(ctx context.Context, webhook string, now time.Time, n int) ([]Delivery, error)
 	// NextDue tells when the next unclaimed delivery of a webhook is due; false when there is none.
 	NextDue(ctx context.Context, webhook string) (time.Time, bool, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -11,8 +12,9 @@ import (
 	"github.com/bentihooks/bentihooks/store"
 )
 
-// Claim hands out up to n deliveries of a webhook that are due, those due longest first. It costs no disk access
-// but for refilling the window now and then. There is nothing to claim of an unknown webhook.
+// Claim hands out up to n deliveries of a webhook that are due, those due longest first; of a backlog beyond the
+// window, every fourth is one of the latest. It costs no disk access but for refilling the window now and then. There
+// is nothing to claim of an unknown webhook.
 func (s *Store) Claim(ctx context.Context, webhook string, now time.Time, n int) ([]store.Delivery, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
@@ -39,7 +41,7 @@ func (s *Store) Claim(ctx context.Context, webhook string, now time.Time, n int)
 	return out, nil
 }
 
-// claimNext claims the first delivery of a lane if it is due. The lane is locked.
+// claimNext claims the next delivery of a lane if it is due. The lane is locked.
 func (s *Store) claimNext(l *lane, now time.Time) (store.Delivery, bool, error) {
 	for {
 		if l.gone {
@@ -56,18 +58,22 @@ func (s *Store) claimNext(l *lane, now time.Time) (store.Delivery, bool, error) 
 		}
 		e := l.window[0]
 		if e.slot.nanos() > nanos(now) {
-			return store.Delivery{}, false, nil
+			return store.Delivery{}, false, nil // nor is anything fresh due, which is behind it
+		}
+		fresh := l.freshNext(nanos(now))
+		if fresh {
+			e = l.fresh[0]
 		}
 		d, err := s.decodeEntry(l, &e)
 		if errors.Is(err, errCorrupt) {
 			s.aside(deliveryKey(l.webhook, e.slot.id()), e.record, err)
-			l.pop()
+			l.take(fresh)
 			continue
 		}
 		if err != nil {
 			return store.Delivery{}, false, err
 		}
-		l.pop()
+		l.take(fresh)
 		l.claim(&claim{entry: e})
 		s.counts.claim(1)
 		d.State = store.Delivering
@@ -133,6 +139,7 @@ func (s *Store) refill(l *lane) error {
 		l.window = nil
 		return fmt.Errorf("reading the queue: %w", err)
 	}
+	l.fresh = slices.DeleteFunc(l.fresh, func(e entry) bool { return e.slot.before(l.cursor) }) // the window has them now
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // Enqueue stores deliveries in state Pending, whatever state they say, all or none. The ids of webhooks and
-// deliveries have to be UUIDs in lower case. About 10,000 deliveries fit into one call.
+// deliveries have to be UUIDs in lower case. A thousand deliveries fit into one call, whatever their size; of small ones more.
 func (s *Store) Enqueue(ctx context.Context, deliveries ...store.Delivery) error {
 	if len(deliveries) == 0 {
 		return nil
@@ -140,7 +140,7 @@ func (c *enqueue) undo() {
 	}
 }
 
-// insert offers a pending delivery that is on disk to the window of its webhook.
+// insert offers a pending delivery that is on disk, and new or due again by somebody's wish, to the memory of its webhook.
 func (s *Store) insert(webhook uuid, e entry) {
 	l := s.lane(webhook)
 	if l == nil {
@@ -149,7 +149,7 @@ func (s *Store) insert(webhook uuid, e entry) {
 	l.lock()
 	defer l.unlock()
 	if !l.gone {
-		l.insert(e, s.room())
+		l.enqueue(e, s.room())
 	}
 }
 

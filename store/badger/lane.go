@@ -16,6 +16,9 @@ const (
 	windowLeast  = 8
 	// windowRecord is the largest record kept in a window, in bytes. Larger ones are read when claimed.
 	windowRecord = 4 << 10
+	// freshShare is of how many claims one goes to what is fresh while there is a backlog, and of how many entries of a
+	// window's size one is kept for it.
+	freshShare = 4
 )
 
 // lane is the schedule of one webhook. Its invariant:
@@ -25,6 +28,9 @@ const (
 //
 // So an idle lane with cursor at the end needs no disk at all, a lane with a million pending has only its
 // head in memory, and refilling from cursor never walks over the tombstones of what was consumed.
+//
+// A backlog that takes an hour would make everything new wait for an hour. So the latest of what was enqueued behind
+// cursor is kept in fresh, besides being on disk, and gets a share of the claims.
 type lane struct {
 	webhook uuid
 	total   *atomic.Int64 // entries in all windows
@@ -33,6 +39,8 @@ type lane struct {
 	known  int     // how many of total are ours
 	window []entry // ascending
 	cursor slot
+	fresh  []entry // in the order they came; all at or behind cursor
+	since  int     // claims since the latest of fresh
 	claims map[uuid]*claim
 	gone   bool // the webhook was deleted: nothing is handed out any more
 }
@@ -57,7 +65,7 @@ type claim struct {
 func (l *lane) lock() { l.mu.Lock() }
 
 func (l *lane) unlock() {
-	if n := len(l.window); n != l.known {
+	if n := len(l.window) + len(l.fresh); n != l.known {
 		l.total.Add(int64(n - l.known))
 		l.known = n
 	}
@@ -90,6 +98,39 @@ func (l *lane) insert(e entry, size int) {
 	}
 }
 
+// enqueue is insert for what is new.
+func (l *lane) enqueue(e entry, size int) {
+	if e.slot.before(l.cursor) {
+		l.insert(e, size)
+		return
+	}
+	if l.claims[e.slot.id()] != nil {
+		return
+	}
+	if len(e.record) > windowRecord {
+		e.record = nil
+	}
+	if len(l.fresh) >= max(size/freshShare, 1) {
+		l.fresh = slices.Delete(l.fresh, 0, 1)
+	}
+	l.fresh = append(l.fresh, e)
+}
+
+// freshNext reports whether the next to claim is the first of fresh.
+func (l *lane) freshNext(now int64) bool {
+	return len(l.fresh) > 0 && l.since >= freshShare-1 && l.fresh[0].slot.nanos() <= now
+}
+
+// take removes what is claimed next from the window, or from fresh.
+func (l *lane) take(fresh bool) {
+	if fresh {
+		l.fresh, l.since = slices.Delete(l.fresh, 0, 1), 0
+		return
+	}
+	l.since++
+	l.pop()
+}
+
 // pop removes the first entry of the window.
 func (l *lane) pop() {
 	l.window[0] = entry{}
@@ -98,8 +139,9 @@ func (l *lane) pop() {
 	}
 }
 
-// remove takes the entry at s out of the window, if it is there.
+// remove takes the entry at s out of memory, if it is there.
 func (l *lane) remove(s slot) {
+	l.fresh = slices.DeleteFunc(l.fresh, func(e entry) bool { return e.slot == s })
 	if i, found := slices.BinarySearchFunc(l.window, s, compareSlots); found {
 		l.window = slices.Delete(l.window, i, i+1)
 	}
@@ -107,7 +149,7 @@ func (l *lane) remove(s slot) {
 
 // forget makes the disk the only truth again.
 func (l *lane) forget() {
-	l.window, l.cursor = nil, slot{}
+	l.window, l.fresh, l.cursor = nil, nil, slot{}
 }
 
 func (l *lane) claim(c *claim) {

@@ -46,6 +46,12 @@ const (
 	// while it only logs one of the value log.
 	valueThreshold = 1 << 10
 
+	// memTableSize and tableSize, in bytes, bound what is written to the disk at once, for which commits wait, and the memory
+	// of compactions. Badger's limit of a transaction is a seventh of memTableSize: an event of a thousand webhooks has to
+	// fit.
+	memTableSize = 8 << 20
+	tableSize    = 1 << 20
+
 	// blockCache and indexCache are in bytes and used with encryption only, where Badger insists on them.
 	blockCache = 16 << 20
 	indexCache = 16 << 20
@@ -58,7 +64,8 @@ func badgerOptions(o Options, log *logger) badger.Options {
 		WithDetectConflicts(false). // there is one writer
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
-		WithMemTableSize(16 << 20).
+		WithMemTableSize(memTableSize).
+		WithBaseTableSize(tableSize).
 		WithNumMemtables(2).
 		WithNumCompactors(2).
 		WithValueLogFileSize(64 << 20).

@@ -168,7 +168,7 @@ func (s *Store) retire(webhook uuid) {
 	l.lock()
 	defer l.unlock()
 	l.gone = true
-	l.window, l.cursor = nil, endSlot
+	l.window, l.fresh, l.cursor = nil, nil, endSlot
 }
 
 func (s *Store) dropLane(webhook uuid) {

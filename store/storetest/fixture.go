@@ -130,3 +130,13 @@ func Outcome(d store.Delivery, state store.State, due time.Time) store.Outcome {
 	}
 	return store.Outcome{Delivery: d, Attempt: a, State: state, Due: due}
 }
+
+// wantEarliest wants claims, sorted, to be those due first of what waits, but for the share of the latest.
+func (f *fixture) wantEarliest(got []store.Delivery, waiting []time.Time) {
+	f.Helper()
+	for i := range len(got) - latest(len(got)) {
+		if !got[i].Due.Equal(waiting[i]) {
+			f.Fatalf("claim %d is due at %v, want %v", i, got[i].Due, waiting[i])
+		}
+	}
+}

@@ -119,7 +119,9 @@ var sweepTests = map[string]func(*fixture){
 	"Prune erases what is delivered or dead and old, and nothing else": func(f *fixture) {
 		w := f.webhook()
 		ds := f.enqueue(w, 600) // a second apart
-		c := f.claim(w, Start.Add(time.Hour), 500)
+		c := f.claim(w, Start.Add(time.Hour), 600)
+		slices.SortFunc(c, byDue)
+		f.ok(f.Release(f.ctx(), c[500:]...))
 		for i, d := range c[:400] {
 			f.finish(d, []store.State{store.Delivered, store.Dead}[i%2], time.Time{})
 		}
