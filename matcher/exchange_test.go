@@ -384,3 +384,24 @@ func TestACutFormNeverYieldsAnotherValue(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkDerive(b *testing.B) {
+	match, ok := mustTable(b, "", Rows()...).Match("POST", "/v1/tickets", false)
+	if !ok {
+		b.Fatal("no row matches")
+	}
+	x := Exchange{
+		Match: match, Time: time.Unix(1_660_834_225, 0), Status: 201, Limit: 1 << 20,
+		Request:  Body{Type: "application/json", Bytes: []byte(`{"title":"Printer on fire","creator":4014}`)},
+		Response: Body{Type: "application/json", Bytes: []byte(`{"id":200}`)},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		exchange := x
+		event, err := exchange.Derive(nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		event.AppendJSON(nil)
+	}
+}
