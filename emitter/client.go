@@ -20,8 +20,7 @@ const (
 	// idleTimeout is how long an unused connection is kept.
 	idleTimeout = 90 * time.Second
 	// idlePerSlot is how many unused connections are kept for each attempt that can be in flight. More receivers than
-	// slots take turns, and a handshake for every attempt costs ten times the attempt; an unused connection takes
-	// some 30 KiB.
+	// slots take turns, and a handshake costs more than an attempt. An unused connection costs memory and two goroutines.
 	idlePerSlot = 4
 	// pingAfter and pingTimeout find HTTP/2 connections whose peer is gone without a word. Without them every
 	// attempt would go into such a connection and time out until the kernel gives it up, a quarter of an hour later.
