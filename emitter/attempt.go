@@ -16,9 +16,10 @@ import (
 var errUnchanged = errors.New("nothing to change")
 
 // attempt makes one attempt of claimed deliveries, at least one, for which a slot of l is held, and stores what became
-// of each.
+// of each. The slot of one that arrived is given back before that is stored, as the receiver has nothing to do with it.
 func (e *Emitter) attempt(r *run, l *lane, ds []store.Delivery) {
-	defer e.give(l, 1)
+	slots := 1
+	defer func() { e.give(l, slots) }()
 	w := e.st.Directory().Get(l.webhook)
 	if r.stopped() || w == nil || w.Status == store.Disabled || w.Status == store.Gone {
 		e.release(r, ds...)
@@ -35,9 +36,21 @@ func (e *Emitter) attempt(r *run, l *lane, ds []store.Delivery) {
 	if p.result.Attempt.Status == http.StatusRequestEntityTooLarge && len(ds) > 1 {
 		l.load.bytes = min(l.load.bytes, listSize(ds)/2)
 	}
+	settling := p.result.Class == ClassDelivered && e.schedule.settle(l)
 	e.mu.Unlock()
+	if settling {
+		slots = 0
+		e.rouse()
+		defer e.settled(l)
+	}
 	p.ended, p.spread = e.clock.now(), jitter()
 	e.settle(r, p)
+}
+
+func (e *Emitter) settled(l *lane) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.schedule.settled(l)
 }
 
 // posted is an attempt that was made. The waits of all its deliveries get one spread: those that failed together
@@ -89,8 +102,8 @@ func (e *Emitter) settleOne(r *run, p *posted, place int) {
 }
 
 // finish stores an outcome, for as long as it takes: a delivery that arrived must not be sent again because the
-// disk was full for a minute. The slot stays taken meanwhile, so that a store that takes no outcomes is not
-// given ever more of them to take.
+// disk was full for a minute. There is a limit to how many wait here without a slot, so that a store that takes no
+// outcomes is not given ever more of them to take.
 func (e *Emitter) finish(r *run, o store.Outcome) error {
 	tries := 0
 	err := e.persist(r, func(ctx context.Context) error {

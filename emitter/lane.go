@@ -27,6 +27,8 @@ type lane struct {
 
 	// inFlight are the slots held, by attempts or by a turn that is about to begin some.
 	inFlight int
+	// settling are the attempts that arrived, gave back their slot, and have their outcome stored now.
+	settling int
 	// limit is how many slots may be held: one at first and after a failure, twice as many after each success.
 	limit int
 	// load is what one POST may carry that deliveries share: one event after a failure, twice as many after each success.
@@ -53,7 +55,7 @@ func newLane(webhook string, status store.Status) *lane {
 
 // idle reports whether nothing would be lost with the lane.
 func (l *lane) idle() bool {
-	return !l.has && !l.busy && !l.queued && l.inFlight == 0 && !l.syncing && !l.suspect
+	return !l.has && !l.busy && !l.queued && l.inFlight == 0 && l.settling == 0 && !l.syncing && !l.suspect
 }
 
 // forgive forgets what was another URL's, or is to be tried anew.

@@ -35,6 +35,7 @@ type schedule struct {
 	inFlight        int // by all lanes
 	suspectInFlight int // by lanes that are suspect now
 	extra           int // the slots beyond each lane's first
+	settling        int // attempts by all lanes that arrived, whose slot was given back, and whose outcome is being stored
 }
 
 func newSchedule(c Config) *schedule {
@@ -166,6 +167,24 @@ func (s *schedule) take(l *lane, n int) {
 func (s *schedule) give(l *lane, n int) {
 	s.take(l, -n)
 	s.place(l)
+}
+
+// settle gives back the slot of an attempt that arrived, before its outcome is stored; settled ends that. It reports false, and
+// the slot stays taken, when as many outcomes are being stored already as there are slots.
+func (s *schedule) settle(l *lane) bool {
+	if s.settling >= s.maxConcurrent {
+		return false
+	}
+	s.settling++
+	l.settling++
+	s.give(l, 1)
+	return true
+}
+
+func (s *schedule) settled(l *lane) {
+	s.settling--
+	l.settling--
+	s.forget(l)
 }
 
 // looked ends a turn: next is when l has to be looked at again, if has. What was noted meanwhile counts too.

@@ -66,8 +66,19 @@ func TestScheduleKeepsItsPromises(t *testing.T) {
 			"end": func(t *rapid.T) {
 				for _, l := range held() {
 					if !busy[l] || l.inFlight > 1 {
-						s.observe(l, rapid.Bool().Draw(t, "delivered"), rapid.Bool().Draw(t, "ping"))
-						s.give(l, 1)
+						delivered := rapid.Bool().Draw(t, "delivered")
+						s.observe(l, delivered, rapid.Bool().Draw(t, "ping"))
+						if !delivered || !s.settle(l) {
+							s.give(l, 1)
+						}
+						return
+					}
+				}
+			},
+			"settled": func(*rapid.T) {
+				for i := range 10 {
+					if l := s.lanes[fmt.Sprint("w", i)]; l != nil && l.settling > 0 {
+						s.settled(l)
 						return
 					}
 				}
@@ -85,6 +96,9 @@ func TestScheduleKeepsItsPromises(t *testing.T) {
 			s.looked(l, time.Time{}, false)
 		}
 		for _, l := range s.lanes {
+			for l.settling > 0 {
+				s.settled(l)
+			}
 			for l.inFlight > 0 {
 				s.observe(l, true, false)
 				s.give(l, 1)
@@ -106,9 +120,10 @@ func TestScheduleKeepsItsPromises(t *testing.T) {
 }
 
 func checkBooks(t *rapid.T, s *schedule) {
-	inFlight, suspects, extras := 0, 0, 0
+	inFlight, suspects, extras, settling := 0, 0, 0, 0
 	for _, l := range s.lanes {
 		inFlight += l.inFlight
+		settling += l.settling
 		extras += extra(l.inFlight)
 		if l.suspect {
 			suspects += l.inFlight
@@ -129,9 +144,9 @@ func checkBooks(t *rapid.T, s *schedule) {
 			t.Fatalf("lane holds %d", l.inFlight)
 		}
 	}
-	if inFlight != s.inFlight || suspects != s.suspectInFlight || extras != s.extra {
-		t.Fatalf("books say %d, %d and %d, lanes %d, %d and %d",
-			s.inFlight, s.suspectInFlight, s.extra, inFlight, suspects, extras)
+	if inFlight != s.inFlight || suspects != s.suspectInFlight || extras != s.extra || settling != s.settling {
+		t.Fatalf("books say %d, %d, %d and %d, lanes %d, %d, %d and %d",
+			s.inFlight, s.suspectInFlight, s.extra, s.settling, inFlight, suspects, extras, settling)
 	}
 }
 
