@@ -51,6 +51,10 @@ func mountPoint(t *testing.T) string {
 func unmount(t *testing.T, dir string) {
 	t.Helper()
 	err := syscall.Unmount(dir, 0)
+	// A process that is just being forked, here or elsewhere on the machine, has it open for a moment.
+	for end := time.Now().Add(patience); errors.Is(err, syscall.EBUSY) && time.Now().Before(end); err = syscall.Unmount(dir, 0) {
+		<-time.After(10 * time.Millisecond)
+	}
 	if err != nil {
 		// Better a mount that goes when its last user does than one that stays.
 		err = errors.Join(err, syscall.Unmount(dir, syscall.MNT_DETACH))
