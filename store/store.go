@@ -17,6 +17,8 @@ var (
 	ErrClosed = errors.New("store is closed")
 	// ErrConflict is returned when the delivery is not in a state that allows the call.
 	ErrConflict = errors.New("conflicting state")
+	// ErrCursor is returned by Find for a cursor that no Find gave out.
+	ErrCursor = errors.New("unreadable cursor")
 )
 
 // Store keeps webhooks and deliveries. All methods are safe for concurrent use.
@@ -70,6 +72,16 @@ type Store interface {
 	// List returns up to limit deliveries of a webhook, newest first, older than the one with id before
 	// (all if empty; it need not exist any more), with Delivering for those that are claimed.
 	List(ctx context.Context, webhook, before string, limit int) ([]Delivery, error)
+	// Find returns up to limit deliveries of all webhooks that f chooses, those with the greatest ids first, and the cursor
+	// to go on with: empty at first, and empty again at the end. A page may be short, even empty, while next is not empty,
+	// because each call looks only so far. What is enqueued meanwhile moves nothing: one Find after the other
+	// returns every delivery that was there all the time and kept fitting exactly once. ErrCursor.
+	Find(ctx context.Context, f Filter, cursor string, limit int) (ds []Delivery, next string, err error)
+	// OldestPending tells when the event was captured that has been owed longest: the least CreatedAt of what is
+	// pending or being delivered, but for what is held for a disabled webhook; false when there is none. It is cheap enough
+	// to be asked every second. It never names an earlier time than the truth. A later one it may name for a while after
+	// the store was opened or something old was replayed, until the engine has found its way.
+	OldestPending(ctx context.Context) (time.Time, bool, error)
 	// Counts is exact with respect to all calls that have returned.
 	Counts(ctx context.Context) (Counts, error)
 

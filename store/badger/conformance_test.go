@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -36,12 +37,15 @@ func open(t testing.TB, o Options) *Store {
 	return s
 }
 
+// shortLook has every look end as soon as it may.
+var shortLook = look{time: -time.Second, keys: 1, least: 1, most: 2}
+
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	for name, window := range map[string]int{"ordinary window": 0, "small window": 3} {
+	for name, o := range map[string]Options{"as ever": {}, "small window, short looks": {window: 3, look: shortLook}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			storetest.Run(t, func(t *testing.T) store.Store { return open(t, Options{window: window}) })
+			storetest.Run(t, func(t *testing.T) store.Store { return open(t, o) })
 		})
 	}
 }
@@ -49,7 +53,7 @@ func TestConformance(t *testing.T) {
 func TestDurability(t *testing.T) {
 	t.Parallel()
 	storetest.RunDurable(t, storetest.Engine{
-		Open:  func(dir string) (store.Store, error) { return Open(Options{Dir: dir, window: 4}) },
+		Open:  func(dir string) (store.Store, error) { return Open(Options{Dir: dir, window: 4, look: shortLook}) },
 		Crash: copyDir,
 	})
 }

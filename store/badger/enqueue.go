@@ -135,7 +135,7 @@ func (c *enqueue) apply(b *batch) {
 func (c *enqueue) undo() {
 	for i := range c.items {
 		if c.items[i].added {
-			c.s.forget(c.items[i].webhook)
+			c.s.forget(c.items[i].webhook, c.items[i].slot.id())
 		}
 	}
 }
@@ -148,18 +148,20 @@ func (s *Store) insert(webhook uuid, e entry) {
 	}
 	l.lock()
 	defer l.unlock()
+	l.extent.add(e.slot.id())
 	if !l.gone {
 		l.enqueue(e, s.room())
 	}
 }
 
-// forget has a lane read again from disk.
-func (s *Store) forget(webhook uuid) {
+// forget has a lane read again from disk, which may have a delivery more.
+func (s *Store) forget(webhook, id uuid) {
 	l := s.lane(webhook)
 	if l == nil {
 		return
 	}
 	l.lock()
 	defer l.unlock()
+	l.extent.add(id)
 	l.forget()
 }

@@ -43,6 +43,7 @@ type lane struct {
 	since  int     // claims since the latest of fresh
 	claims map[uuid]*claim
 	gone   bool // the webhook was deleted: nothing is handed out any more
+	extent extent
 }
 
 // entry is one pending delivery. A nil record has to be read from disk.

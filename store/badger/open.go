@@ -25,6 +25,7 @@ type Options struct {
 
 	// For tests.
 	window int                                   // entries of a webhook's window; 0: windowSize
+	look   look                                  // zero: ordinaryLook
 	commit func(commit func() error) (err error) // around every commit
 }
 
@@ -155,6 +156,7 @@ func newStore(db *badger.DB, o Options, log *logger) *Store {
 		dir:      o.Dir,
 		log:      log,
 		updating: make(chan struct{}, 1),
+		looking:  make(chan struct{}, 1),
 		// As many as a batch takes can wait without their goroutines being parked twice.
 		ops:     make(chan *op, maxBatch),
 		lanes:   make(map[uuid]*lane),
@@ -170,6 +172,9 @@ func newStore(db *badger.DB, o Options, log *logger) *Store {
 	}
 	if s.window == 0 {
 		s.window = windowSize
+	}
+	if s.look = o.look; s.look == (look{}) {
+		s.look = ordinaryLook
 	}
 	s.commit = s.commitTxn
 	if o.commit != nil {

@@ -218,3 +218,14 @@ func clone(b []byte) []byte {
 	}
 	return append(make([]byte, 0, len(b)), b...)
 }
+
+// peekItem reads what kind of event a record is about, and nothing else of it; false if it is no record.
+func peekItem(b []byte) (string, bool) {
+	if len(b) < recordHead+recordSum || b[0] != recordVersion {
+		return "", false
+	}
+	r := reader{b: b[recordHead : len(b)-recordSum]}
+	r.bytes() // the project
+	item := r.bytes()
+	return string(item), !r.bad
+}

@@ -100,6 +100,6 @@ func (c *replay) undo() {
 		return
 	}
 	if c.changed {
-		c.s.forget(c.lane.webhook)
+		c.s.forget(c.lane.webhook, c.id)
 	}
 }

@@ -30,6 +30,7 @@ type Store struct {
 	directory store.Directory
 	counts    tally
 	updating  chan struct{} // holds a token while a webhook is being updated
+	looking   chan struct{} // holds a token while the oldest pending delivery is being looked for
 	onDue     atomic.Pointer[func(webhook string, due time.Time)]
 
 	ops       chan *op
@@ -41,6 +42,7 @@ type Store struct {
 	lanes    map[uuid]*lane
 	windowed atomic.Int64 // entries in all windows
 	window   int          // windowSize, but for tests
+	look     look         // ordinaryLook, but for tests
 
 	corrupt corruption
 

@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"testing"
 	"time"
@@ -140,3 +142,27 @@ func (f *fixture) wantEarliest(got []store.Delivery, waiting []time.Time) {
 		}
 	}
 }
+
+// maxPages is how many pages a Find may take in a test before it counts as one that never ends.
+const maxPages = 100_000
+
+// findAll goes through all pages of a Find from a cursor on.
+func findAll(ctx context.Context, s store.Store, filter store.Filter, cursor string, limit int) ([]store.Delivery, error) {
+	var ds []store.Delivery
+	for range maxPages {
+		page, next, err := s.Find(ctx, filter, cursor, limit)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) > limit {
+			return nil, fmt.Errorf("a page of %d, want at most %d", len(page), limit)
+		}
+		if ds = append(ds, page...); next == "" {
+			return ds, nil
+		}
+		cursor = next
+	}
+	return nil, errors.New("there is no end to the pages")
+}
+
+func newestFirst(a, b store.Delivery) int { return cmp.Compare(b.ID, a.ID) }

@@ -50,6 +50,7 @@ func checkModel(t *testing.T, rt *rapid.T, e Engine) {
 		"create":  m.create,
 		"delete":  m.delete,
 		"enqueue": m.enqueue,
+		"disable": m.disable,
 		"again":   m.enqueueAgain,
 		"claim":   m.claim,
 		"next":    m.nextDue,
@@ -59,6 +60,8 @@ func checkModel(t *testing.T, rt *rapid.T, e Engine) {
 		"kill":    m.kill,
 		"prune":   m.prune,
 		"list":    m.list,
+		"find":    m.find,
+		"oldest":  m.oldest,
 		"reopen":  m.reopen,
 	})
 }
@@ -138,6 +141,7 @@ func (m *model) enqueue(rt *rapid.T) {
 	for i := range ds {
 		ds[i] = Delivery(w, moment(rt, "created"))
 		ds[i].Due = moment(rt, "due")
+		ds[i].Item = rapid.SampledFrom([]string{"ticket", "reply"}).Draw(rt, "item")
 		ds[i].Payload = make([]byte, rapid.SampledFrom([]int{0, 100, 1000, 5000}).Draw(rt, "size"))
 	}
 	must(rt, m.s.Enqueue(m.ctx(), ds...))

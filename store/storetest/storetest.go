@@ -24,7 +24,7 @@ type Engine struct {
 // again. Close is called on it in any case.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	t.Helper()
-	for _, group := range []map[string]func(*fixture){webhookTests, enqueueTests, claimTests, finishTests, sweepTests, listTests, lifeTests} {
+	for _, group := range []map[string]func(*fixture){webhookTests, enqueueTests, claimTests, finishTests, sweepTests, listTests, findTests, oldestTests, lifeTests} {
 		for name, test := range group {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

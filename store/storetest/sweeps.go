@@ -244,6 +244,11 @@ func closedCalls(s store.Store, w store.Webhook, d store.Delivery) map[string]fu
 		"Prune":         func(ctx context.Context) error { _, err := s.Prune(ctx, Start); return err },
 		"Get":           func(ctx context.Context) error { _, err := s.Get(ctx, w.ID, d.ID); return err },
 		"List":          func(ctx context.Context) error { _, err := s.List(ctx, w.ID, "", 1); return err },
+		"Find": func(ctx context.Context) error {
+			_, _, err := s.Find(ctx, store.Filter{}, "", 1)
+			return err
+		},
+		"OldestPending": func(ctx context.Context) error { _, _, err := s.OldestPending(ctx); return err },
 		"Counts":        func(ctx context.Context) error { _, err := s.Counts(ctx); return err },
 	}
 }
