@@ -176,7 +176,7 @@ func (s *subscriptionAPI) fail(w http.ResponseWriter, err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		return writeError(w, problem{Code: http.StatusNotFound, Message: "no such webhook or delivery"})
 	case errors.Is(err, store.ErrDuplicate):
-		return writeError(w, problem{Code: http.StatusConflict, Message: "the project has such a webhook with this url already", Field: "url"})
+		return writeError(w, problem{Code: http.StatusConflict, Message: "the project has a webhook with this url and item, or one of these events, already", Field: "url"})
 	case errors.Is(err, store.ErrLimit):
 		return writeError(w, problem{Code: http.StatusTooManyRequests, Message: "the project has as many webhooks as it may have (1,000)"})
 	}

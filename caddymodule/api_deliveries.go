@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 const (
 	defaultPage = 50
 	maxPage     = 500
+	// pingName is item and action of a ping.
+	pingName = "ping"
 )
 
 // deliveryView is a delivery as the API shows it.
@@ -120,17 +123,29 @@ func (c *apiCall) ping(w *store.Webhook) error {
 		return fmt.Errorf("making an id: %w", err)
 	}
 	now := time.Now()
-	ping := matcher.Event{Item: "ping", Action: "ping", Timestamp: now.Unix()}
+	payload, err := pingPayload(w, now)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := c.storeContext()
 	defer cancel()
 	err = c.engine.store.Enqueue(ctx, store.Delivery{
-		ID: id.String(), Webhook: w.ID, Project: w.Project, Item: ping.Item, Action: ping.Action,
-		Payload: ping.AppendJSON(nil), Ping: true, State: store.Pending, CreatedAt: now, Due: now,
+		ID: id.String(), Webhook: w.ID, Project: w.Project, Item: pingName, Action: pingName,
+		Payload: payload, Ping: true, State: store.Pending, CreatedAt: now, Due: now,
 	})
 	if err != nil {
 		return err
 	}
 	return writeJSON(c.w, http.StatusAccepted, map[string]string{"id": id.String()})
+}
+
+// pingPayload looks like the events that the webhook gets.
+func pingPayload(w *store.Webhook, now time.Time) ([]byte, error) {
+	if w.Instance() {
+		return matcher.InstancePing(w.Project, now, rand.Reader)
+	}
+	ping := matcher.Event{Item: pingName, Action: pingName, Timestamp: now.Unix()}
+	return ping.AppendJSON(nil), nil
 }
 
 // attemptable refuses to plan attempts that would not be made.

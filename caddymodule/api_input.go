@@ -161,6 +161,8 @@ func (k kind) parseJSON(body []byte) (inputValues, error) {
 	return values, nil
 }
 
+var noList = "events must be a list of names: allowed are " + strings.Join(matcher.InstanceEvents(), ", ")
+
 // readJSONTexts reads the value of a field: a string, for events a list of strings.
 func readJSONTexts(decoder *json.Decoder, name string) ([]string, error) {
 	value, err := decoder.Token()
@@ -175,7 +177,7 @@ func readJSONTexts(decoder *json.Decoder, name string) ([]string, error) {
 		return []string{text}, nil
 	}
 	if value != json.Delim('[') {
-		return nil, invalid(name, name+" must be a list of names")
+		return nil, invalid(name, noList)
 	}
 	texts := []string{}
 	for decoder.More() {
@@ -185,7 +187,7 @@ func readJSONTexts(decoder *json.Decoder, name string) ([]string, error) {
 		}
 		text, ok := value.(string)
 		if !ok {
-			return nil, invalid(name, name+" must be a list of names")
+			return nil, invalid(name, noList)
 		}
 		texts = append(texts, text)
 	}

@@ -15,15 +15,15 @@ type Entry struct {
 	ID string
 	// Time is when the request was forwarded, to the nanosecond. The zero time stands for the time of Begin.
 	Time time.Time
-	// Method and Item are cut to 16 and 24 bytes, Path to 300 and Project to 128, between characters.
+	// Method and Item are cut to 16 and 44 bytes, Path to 280 and Project to 128, between characters.
 	Method, Path, Project, Item string
 }
 
 const (
 	maxMethod  = 16
-	maxPath    = 300
+	maxPath    = 280
 	maxProject = 128
-	maxItem    = 24
+	maxItem    = 44 // the names of the three events that a PUT may make
 )
 
 // A slot is a marker (u32), a CRC-32C (u32) over all the rest, the id (16 bytes), the time in Unix nanoseconds

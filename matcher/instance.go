@@ -1,7 +1,11 @@
 package matcher
 
-// MaxBatch is how many instance events one request may carry.
-const MaxBatch = 100
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"time"
+)
 
 // InstanceEvent is one thing that happened at the ticketing API, as the receivers of instance webhooks are
 // told.
@@ -15,22 +19,28 @@ type InstanceEvent struct {
 	// Ticket is the reference of the ticket, see [TicketReference].
 	Ticket string
 	// Payload is the event as a JSON object with the keys of the vendor's sample in its order, without white
-	// space. It is sent in the list that [AppendBatch] makes, on its own too.
+	// space. It is sent in a list, {"events":[...]}, on its own too.
 	Payload []byte
 	// Unseen tells why values of the call may be missing from the payload: one of the Reason constants, or empty if
 	// all of the call was seen.
 	Unseen string
 }
 
-// AppendBatch appends the body of a request: {"events":[...]} around the payloads of events, of which there
-// should be 1 to [MaxBatch].
-func AppendBatch(dst []byte, payloads ...[]byte) []byte {
-	dst = append(dst, `{"events":[`...)
-	for i, payload := range payloads {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, payload...)
+// InstancePing returns the payload of a ping to an instance webhook: the four keys that all events have. random gives
+// its id, 16 bytes, as in [RuleTable.Derive].
+func InstancePing(project string, at time.Time, random io.Reader) ([]byte, error) {
+	id, err := newEventID(random)
+	if err != nil {
+		return nil, fmt.Errorf("making id of ping: %w", err)
 	}
-	return append(dst, `]}`...)
+	dst := appendString(append(appendHead(nil, id, "ping", at), `,"project":`...), project)
+	return append(dst, '}'), nil
+}
+
+func newEventID(random io.Reader) (string, error) {
+	var id [16]byte
+	if _, err := io.ReadFull(random, id[:]); err != nil {
+		return "", err
+	}
+	return base64.StdEncoding.EncodeToString(id[:]), nil
 }

@@ -1,15 +1,23 @@
 package matcher
 
-import "github.com/tidwall/gjson"
+import (
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// appendHead appends what all instance events begin with.
+func appendHead(dst []byte, id, action string, at time.Time) []byte {
+	dst = appendString(append(dst, `{"id":`...), id)
+	dst = appendString(append(dst, `,"action":`...), action)
+	dst = append(dst, `,"created_at":"`...)
+	return append(at.UTC().AppendFormat(dst, "20060102150405"), '"')
+}
 
 // event makes the event of a rule that fires.
 func (d *derivation) event(rule Rule, id string) InstanceEvent {
 	e := InstanceEvent{Name: rule.Event, Action: rule.Action, ID: id, Ticket: TicketReference(d.project, d.id)}
-	dst := appendString([]byte(`{"id":`), id)
-	dst = appendString(append(dst, `,"action":`...), rule.Action)
-	dst = append(dst, `,"created_at":"`...)
-	dst = d.x.Time.UTC().AppendFormat(dst, "20060102150405")
-	dst = append(dst, '"')
+	dst := appendHead(nil, id, rule.Action, d.x.Time)
 	if rule.When == OnAnswer {
 		dst = d.appendAnswer(dst, e.Ticket)
 	} else {

@@ -39,7 +39,7 @@ func CheckInstanceEvents(names []string) error {
 			return fmt.Errorf("unknown event %.40q: %s", name, allowed)
 		}
 		if slices.Contains(names[:i], name) {
-			return fmt.Errorf("event %q is given twice", name)
+			return fmt.Errorf("event %q is given twice: %s, each once", name, allowed)
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package matcher
 
 import (
-	"encoding/base64"
 	"fmt"
 	"io"
 	"slices"
@@ -105,12 +104,12 @@ func (t *RuleTable) Derive(x *Exchange, wanted []string, project string, random 
 		if !fires {
 			continue
 		}
-		var id [16]byte
-		if _, err := io.ReadFull(random, id[:]); err != nil {
+		id, err := newEventID(random)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("making id of %s: %w", rule.Event, err))
 			continue
 		}
-		events = append(events, d.event(rule, base64.StdEncoding.EncodeToString(id[:])))
+		events = append(events, d.event(rule, id))
 	}
 	return events, errs
 }

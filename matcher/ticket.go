@@ -20,8 +20,8 @@ const (
 // Ticket is a ticket as the API showed it. It is immutable and safe for concurrent use.
 type Ticket struct{ view }
 
-// ReadTicket reads the answer to GET /tickets/{ticketId}, at most limit decoded bytes of it. Either the
-// reason is empty or the ticket is nil. Of a ticket that is longer, what was seen whole is used.
+// ReadTicket reads the answer to GET /tickets/{ticketId}, at most limit decoded bytes of it. Where the reason is not
+// empty there is no ticket, but for [ReasonTooLong], where what was seen whole of it may be used.
 func ReadTicket(status int, answer Body, limit int) (t *Ticket, reason string) {
 	if status < 200 || status > 299 {
 		return nil, ReasonStatus
@@ -36,7 +36,10 @@ func ReadTicket(status int, answer Body, limit int) (t *Ticket, reason string) {
 	v := d.unwrapped("ticket")
 	switch isEmptyList := v.outer == nil && gjson.Get(v.json, "data").Exists() && !gjson.Get(v.json, "id").Exists(); {
 	case strings.HasPrefix(v.json, "{") && !isBlank(gjson.Parse(v.json)) && !isEmptyList:
-		return &Ticket{v}, ""
+		if d.cut {
+			reason = ReasonTooLong
+		}
+		return &Ticket{v}, reason
 	case d.cut:
 		return nil, ReasonTooLong
 	default:

@@ -9,7 +9,7 @@ import (
 var (
 	// ErrNotFound is returned when the webhook or delivery named does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrDuplicate is returned when the project already has a webhook with the same item and URL.
+	// ErrDuplicate is returned when the project already has such a webhook, see [Webhook.Same].
 	ErrDuplicate = errors.New("duplicate webhook")
 	// ErrLimit is returned when a project has as many webhooks as it may have.
 	ErrLimit = errors.New("too many webhooks")

@@ -53,8 +53,11 @@ func (w *Webhook) Wants(name string) bool {
 	return (w.Item != "" && w.Item == name) || slices.Contains(w.Events, name)
 }
 
-// Same reports whether v subscribes to the same things at the same place for the same project, which
-// no two webhooks may.
+// Same reports whether v subscribes to the same item, or one of the same events, at the same place for the same
+// project, which no two webhooks may: the receiver would get all of it twice.
 func (w *Webhook) Same(v *Webhook) bool {
-	return w.Project == v.Project && w.URL == v.URL && w.Item == v.Item && w.Instance() == v.Instance()
+	if w.Project != v.Project || w.URL != v.URL {
+		return false
+	}
+	return w.Item != "" && w.Item == v.Item || slices.ContainsFunc(w.Events, func(name string) bool { return slices.Contains(v.Events, name) })
 }

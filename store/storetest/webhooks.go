@@ -28,6 +28,19 @@ var webhookTests = map[string]func(*fixture){
 		v.Project = "other"
 		f.ok(f.CreateWebhook(f.ctx(), v, 10))
 	},
+	"two instance webhooks of one URL share no event": func(f *fixture) {
+		instance := func(events ...string) store.Webhook {
+			w := Webhook("acme")
+			w.Item, w.Events, w.URL = "", events, "https://receiver.example/"
+			return w
+		}
+		f.ok(f.CreateWebhook(f.ctx(), instance("answer", "close-ticket"), 10))
+		wantError(f.T, f.CreateWebhook(f.ctx(), instance("create-ticket", "close-ticket"), 10), store.ErrDuplicate)
+		f.ok(f.CreateWebhook(f.ctx(), instance("create-ticket"), 10))
+		w := Webhook("acme")
+		w.URL = "https://receiver.example/"
+		f.ok(f.CreateWebhook(f.ctx(), w, 10))
+	},
 	"a project has no more webhooks than its limit": func(f *fixture) {
 		f.ok(f.CreateWebhook(f.ctx(), Webhook("acme"), 2))
 		f.ok(f.CreateWebhook(f.ctx(), Webhook("acme"), 2))
