@@ -49,7 +49,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Errf("unexpected argument %q; the settings of benti_webhooks stand in a block", d.Val())
 	}
 	block := settings{d: d, repeatable: []string{"route", "field"}}
-	return block.parse(map[string]func() error{
+	err := block.parse(map[string]func() error{
 		"project":          func() error { return h.parseProject(&block) },
 		"source":           func() error { return block.choice(&h.Source, sources) },
 		"prefix":           func() error { return h.parsePrefix(&block) },
@@ -62,6 +62,14 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"route":            func() error { return h.parseRoute(d) },
 		"field":            func() error { return h.parseField(d) },
 	})
+	if err != nil {
+		return err
+	}
+	// Only now, as source may stand behind it.
+	if name, err := h.foreign(); err != nil {
+		return block.errorAt(name, err)
+	}
+	return nil
 }
 
 func (h *Handler) parseProject(block *settings) error {

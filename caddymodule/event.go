@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"crypto/sha256"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,7 +23,9 @@ type event struct {
 	At          time.Time `json:"at"`
 
 	waited bool          // it was kept outside of the store
-	token  journal.Token // its note among the requests in flight
+	token  journal.Token // the note of its request among those in flight
+	// unkept counts the events of its request that are not kept yet, of several: the note ends with the last of them.
+	unkept *atomic.Int32
 }
 
 // deliveries makes one delivery for each webhook that wants the event. Webhooks made while an event waited

@@ -74,7 +74,8 @@ type Handler struct {
 	Routes []Route `json:"routes,omitempty"`
 
 	// For source instance: by the names of fields such as ticket.queue.id, the paths in requests and
-	// responses where they are looked for instead of the default ones, of which the first with a value wins.
+	// responses where they are looked for instead of the default ones, of which the first with a value wins. Default:
+	// for each field the paths of the table in docs/configuration.md.
 	Fields map[string][]string `json:"fields,omitempty"`
 
 	// Whether to forward calls of /webhooks to the API rather than serve the subscription API.
@@ -192,8 +193,8 @@ func (h *Handler) check() error {
 
 // checkAPI makes the table of endpoints.
 func (h *Handler) checkAPI() error {
-	if len(h.Fields) > 0 {
-		return errors.New("field: is for source instance")
+	if name, err := h.foreign(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	var err error
 	if h.actor, err = parseSources(h.Actor); err != nil {
@@ -282,7 +283,9 @@ func (h *Handler) serveMatched(w http.ResponseWriter, r *http.Request, next cadd
 		return next.ServeHTTP(w, r)
 	}
 	if name := repeatedIdentity(r.Header); name != "" {
-		c.metrics.underivable.WithLabelValues(match.Row.Item, "ambiguous").Inc()
+		for _, item := range wanted {
+			c.metrics.underivable.WithLabelValues(item, "ambiguous").Inc()
+		}
 		h.logger.Warn("no event is made of a call that says twice who makes it", zap.String("header", name))
 		return next.ServeHTTP(w, r)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -19,13 +20,23 @@ const (
 	readTimeout = 2 * time.Second
 )
 
+// foreign finds a setting that is for the other source.
+func (h *Handler) foreign() (setting string, err error) {
+	switch {
+	case h.Source != instanceSource && len(h.Fields) > 0:
+		return "field", errors.New("is for source instance; of source api, actor and the id and parent of a route can be set")
+	case h.Source == instanceSource && len(h.Actor) > 0:
+		return "actor", errors.New("is for source api; instance events say who acted by the fields of replies and tickets")
+	case h.Source == instanceSource && len(h.Routes) > 0:
+		return "route", errors.New("is for source api; of source instance, field can be set")
+	}
+	return "", nil
+}
+
 // checkInstance makes the table of instance events.
 func (h *Handler) checkInstance() error {
-	switch {
-	case len(h.Actor) > 0:
-		return errors.New("actor: is for source api; instance events say who acted by the fields of replies and tickets")
-	case len(h.Routes) > 0:
-		return errors.New("route: is for source api; of source instance, field can be set")
+	if name, err := h.foreign(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	var err error
 	if h.rules, err = matcher.NewRuleTable(h.Prefix, h.Fields); err != nil {
@@ -65,7 +76,8 @@ func (o *observation) deriveInstance() ([]event, []error) {
 }
 
 // readTicket reads the ticket in the path of the call through the rest of the route, with the caller's
-// headers. It is nil if that fails, which stops neither the call nor its events.
+// headers. It is nil if that fails, or only a part of it if it is longer than body_limit; either is counted, and stops
+// neither the call nor its events.
 func (o *observation) readTicket() *matcher.Ticket {
 	ctx, cancel := context.WithTimeout(o.request.Context(), readTimeout)
 	defer cancel()
@@ -73,15 +85,17 @@ func (o *observation) readTicket() *matcher.Ticket {
 	if reason == "" {
 		return ticket
 	}
+	id, _ := o.exchange.External("{http.request.uuid}")
 	o.core.metrics.readFailures.WithLabelValues(reason).Inc()
-	o.handler.logger.Warn("reading the ticket that an event tells of; what it would have shown is null",
-		zap.String("reason", reason), zap.String("project", o.project), zap.Error(err))
-	return nil
+	o.handler.logger.Warn("the ticket that an event tells of could not be read; what was not seen of it is null",
+		zap.String("reason", reason), zap.String("request_id", id), zap.String("path", o.original.URL.Path),
+		zap.String("project", o.project), zap.Error(err))
+	return ticket
 }
 
 func (o *observation) tryReadTicket(ctx context.Context) (ticket *matcher.Ticket, reason string, err error) {
 	answer := &recorder{header: make(http.Header), limit: int(o.handler.BodyLimit)}
-	sub, err := subrequest(ctx, o.request, answer, ticketPath(o.request.URL.EscapedPath()))
+	sub, err := subrequest(ctx, o.original, answer, ticketPath(o.original.URL.EscapedPath(), o.exchange.Match.Row.Path))
 	if err != nil {
 		return nil, "request", err
 	}
@@ -95,8 +109,11 @@ func (o *observation) tryReadTicket(ctx context.Context) (ticket *matcher.Ticket
 	return ticket, reason, nil
 }
 
-// ticketPath cuts off what follows /tickets/{ticketId} in the path of a call that matched.
-func ticketPath(path string) string {
+// ticketPath cuts off what follows /tickets/{ticketId} in the path of a call that matched a row.
+func ticketPath(path, row string) string {
 	path = strings.TrimSuffix(path, "/")
-	return strings.TrimSuffix(path, "/replies")
+	if !strings.HasSuffix(row, "}") { // however the last segment was encoded
+		path = path[:strings.LastIndexByte(path, '/')]
+	}
+	return path
 }

@@ -89,7 +89,7 @@ func (c *core) keepAside(ev event) {
 	ev.waited = true
 	err := c.keepInReserve(ev)
 	if err == nil {
-		c.inFlight.end(ev.token)
+		c.endNote(&ev)
 		return
 	}
 	c.intake.mu.Lock()
@@ -103,10 +103,16 @@ func (c *core) keepAside(ev event) {
 	}
 }
 
-// endNotes ends the notes of the requests that the events came of.
+// endNotes ends the notes of the requests that the events came of, but those with other events not kept yet.
 func (c *core) endNotes(events []event) {
 	for i := range events {
-		c.inFlight.end(events[i].token)
+		c.endNote(&events[i])
+	}
+}
+
+func (c *core) endNote(ev *event) {
+	if ev.unkept == nil || ev.unkept.Add(-1) == 0 {
+		c.inFlight.end(ev.token)
 	}
 }
 

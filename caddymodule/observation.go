@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -27,6 +28,7 @@ type observation struct {
 	next     caddyhttp.Handler
 	exchange matcher.Exchange
 	request  *http.Request
+	original *http.Request // as it came: what comes behind us may change the other. Of source instance only
 	tee      *bodyTee
 	answered bool // the exchange's bodies are there
 	token    journal.Token
@@ -36,6 +38,9 @@ type observation struct {
 
 func (o *observation) begin(r *http.Request, match matcher.Match) {
 	o.request = r
+	if o.handler.rules != nil {
+		o.original = r.Clone(r.Context())
+	}
 	o.token = o.core.inFlight.begin(journal.Entry{
 		Time: time.Now(), Method: r.Method, Path: r.URL.Path, Project: o.project, Item: strings.Join(o.wanted, ","),
 	})
@@ -79,16 +84,21 @@ func (o *observation) end(c *capture) {
 	if len(events) == 0 {
 		return
 	}
+	var unkept *atomic.Int32
+	if len(events) > 1 {
+		unkept = new(atomic.Int32)
+		unkept.Store(int32(len(events)))
+	}
 	for i := range events {
 		ev := &events[i]
 		ev.Project, ev.TraceParent, ev.At = o.project, traceParent(o.request.Header), now
+		ev.token, ev.unkept = o.token, unkept
 		var err error
 		if ev.ID, err = uuid.NewV7(); err != nil { // only if the system has no randomness
 			o.core.lose(*ev, "no id could be made", err)
 			return
 		}
 	}
-	events[len(events)-1].token = o.token
 	o.kept = true
 	if c.hold || !o.core.keepLater(events) {
 		o.core.keep(events)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -17,6 +18,8 @@ type settings struct {
 	d *caddyfile.Dispenser
 	// repeatable are the settings that may be given several times.
 	repeatable []string
+	// lines are where each setting stands, the last of several.
+	lines map[string]caddyfile.Token
 	// check, if not nil, is called after each setting, to refuse it where the values taken together are wrong.
 	check func() error
 }
@@ -24,17 +27,17 @@ type settings struct {
 // parse reads the block at the dispenser's cursor, if there is one, and calls the parser of each setting
 // with the cursor on its name.
 func (s *settings) parse(parsers map[string]func() error) error {
-	seen := make(map[string]bool)
+	s.lines = make(map[string]caddyfile.Token)
 	for nesting := s.d.Nesting(); s.d.NextBlock(nesting); {
 		name := s.d.Val()
 		parser, ok := parsers[name]
 		if !ok {
 			return s.d.Errf("unrecognized setting %q; allowed are %s", name, strings.Join(sortedNames(parsers), ", "))
 		}
-		if seen[name] && !slices.Contains(s.repeatable, name) {
+		if _, twice := s.lines[name]; twice && !slices.Contains(s.repeatable, name) {
 			return s.d.Errf("%s is given twice", name)
 		}
-		seen[name] = true
+		s.lines[name] = s.d.Token()
 		if err := parser(); err != nil {
 			return err
 		}
@@ -46,6 +49,12 @@ func (s *settings) parse(parsers map[string]func() error) error {
 		}
 	}
 	return nil
+}
+
+// errorAt is an error about a setting that was read before.
+func (s *settings) errorAt(name string, err error) error {
+	line := s.lines[name]
+	return fmt.Errorf("%s %w, at %s:%d", name, err, line.File, line.Line)
 }
 
 func sortedNames(parsers map[string]func() error) []string {
