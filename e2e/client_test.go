@@ -71,6 +71,7 @@ func (p *proxy) ticket(header ...string) string {
 type webhook struct {
 	UUID      string    `json:"uuid"`
 	Item      string    `json:"item"`
+	Events    []string  `json:"events"`
 	URL       string    `json:"url"`
 	Status    string    `json:"status"`
 	CreatedAt time.Time `json:"created_at"`
@@ -79,7 +80,12 @@ type webhook struct {
 	secret string
 }
 
-func (w *webhook) path() string { return "/v1/webhooks/" + w.UUID }
+func (w *webhook) path() string {
+	if len(w.Events) > 0 {
+		return "/v1/webhooks/app/" + w.UUID
+	}
+	return "/v1/webhooks/" + w.UUID
+}
 
 // registration is the body of a call that registers a webhook.
 func registration(item, url, secret string) string {
@@ -92,6 +98,19 @@ func (p *proxy) register(item, url string, header ...string) *webhook {
 	w := &webhook{Item: item, URL: url, secret: p.newSecret()}
 	p.must(http.StatusCreated, http.MethodPost, "/v1/webhooks", registration(item, url, w.secret), header...).decode(p.t, w)
 	return w
+}
+
+// registerInstance makes an instance webhook.
+func (p *proxy) registerInstance(url string, events ...string) *webhook {
+	p.t.Helper()
+	w := &webhook{Events: events, URL: url, secret: p.newSecret()}
+	p.must(http.StatusCreated, http.MethodPost, "/v1/webhooks/app", instanceRegistration(url, w.secret, events...)).decode(p.t, w)
+	return w
+}
+
+// instanceRegistration is the body of a call that registers an instance webhook.
+func instanceRegistration(url, secret string, events ...string) string {
+	return fmt.Sprintf(`{"events":["%s"],"url":%q,"secret":%q}`, strings.Join(events, `","`), url, secret)
 }
 
 func (p *proxy) newSecret() string { return p.secret("a secret " + rand.Text()) }
