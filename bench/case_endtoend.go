@@ -18,7 +18,8 @@ type scene struct {
 	proxy     *proxy
 	receivers *receivers
 	target    target
-	fanOut    int // deliveries to the group fresh that one request makes
+	group     string // of receivers that are waited for
+	fanOut    int    // deliveries to it that one request makes
 }
 
 func (s *scene) stop() {
@@ -26,8 +27,9 @@ func (s *scene) stop() {
 	s.receivers.kill()
 }
 
-// startScene seeds webhooks, made by ws once the receivers' port is known, and starts a proxy on them.
-func (b *bench) startScene(ctx context.Context, role receiverRole, ws func(port int) []store.Webhook) (*scene, error) {
+// startScene seeds webhooks, made by ws once the receivers' port is known, and starts a proxy on them whose handler has
+// these lines.
+func (b *bench) startScene(ctx context.Context, role receiverRole, handler string, ws func(port int) []store.Webhook) (*scene, error) {
 	rs, err := b.startReceivers(ctx, role)
 	if err != nil {
 		return nil, err
@@ -39,11 +41,11 @@ func (b *bench) startScene(ctx context.Context, role receiverRole, ws func(port 
 	if err := seed(data, func(st *badger.Store) error { return addWebhooks(ctx, st, ws(rs.port)) }); err != nil {
 		return nil, err
 	}
-	p, err := b.startProxy(ctx, proxyConfig{data: data, handler: tenantHandler})
+	p, err := b.startProxy(ctx, proxyConfig{data: data, handler: handler})
 	if err != nil {
 		return nil, err
 	}
-	return &scene{proxy: p, receivers: rs, target: target{addr: p.addr, path: wanted}, fanOut: 1}, nil
+	return &scene{proxy: p, receivers: rs, target: target{addr: p.addr, path: wanted}, group: fresh, fanOut: 1}, nil
 }
 
 // delivered is what a load came to at the receivers.
@@ -66,7 +68,7 @@ func (s *scene) run(ctx context.Context, load func(target) (sample, error)) (del
 			return got, err
 		}
 		got.n *= s.fanOut
-		g, err = s.receivers.await(ctx, fresh, got.n)
+		g, err = s.receivers.await(ctx, s.group, got.n)
 		return got, err
 	})
 	if err != nil {
@@ -143,7 +145,7 @@ func (b *bench) startFanOut(ctx context.Context, fanOut int) (*scene, error) {
 		projects = tenants
 	}
 	hosts := projects * fanOut
-	s, err := b.startScene(ctx, receiverRole{Hosts: hosts}, func(port int) (ws []store.Webhook) {
+	s, err := b.startScene(ctx, receiverRole{Hosts: hosts}, tenantHandler, func(port int) (ws []store.Webhook) {
 		for n := range hosts {
 			ws = append(ws, newWebhook(tenant(n/fanOut), n, port, fresh))
 		}
@@ -179,7 +181,7 @@ func msText(d time.Duration) string { return fmt.Sprintf("%.3f", float64(d)/1e6)
 func (b *bench) badReceivers(ctx context.Context) error {
 	const healthy, all = 97, 100
 	start := func(bad ...string) (*scene, error) {
-		s, err := b.startScene(ctx, receiverRole{Hosts: all}, func(port int) (ws []store.Webhook) {
+		s, err := b.startScene(ctx, receiverRole{Hosts: all}, tenantHandler, func(port int) (ws []store.Webhook) {
 			for n := range healthy {
 				ws = append(ws, newWebhook(tenant(0), n, port, fresh))
 			}

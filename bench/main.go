@@ -31,6 +31,7 @@ func cases() []benchCase {
 		{"store", "durable enqueueing against a bare batching loop", runStore},
 		{"emitter", "deliveries against a bare net/http client", runEmitter},
 		{"endtoend", "request to receipt, also with bad receivers among the good ones", runEndToEnd},
+		{"instance", "requests of an instance webhook, whose events share them, against those of an api webhook", runInstance},
 		{"backlog", "traffic beside a million pending deliveries, or ten thousand webhooks", runBacklog},
 		{"drain", "a million deliveries that are due, and the disk afterwards", runDrain},
 		{"outage", "a receiver that comes back to a hundred thousand deliveries", runOutage},

@@ -39,6 +39,22 @@ func TestQuickRunOfTheStore(t *testing.T) {
 	}
 }
 
+func TestQuickRunOfInstanceWebhooks(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("builds the proxy")
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-quick", "-only", "instance", "-dir", t.TempDir()}, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| answers at once, 1000/s ", "| answers after 50ms, saturated ", "events a request"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in the output:\n%s", want, out.String())
+		}
+	}
+}
+
 func TestUnknownCasesAreRefused(t *testing.T) {
 	t.Parallel()
 	err := run(t.Context(), []string{"-only", "proxy,stoer"}, new(bytes.Buffer))

@@ -21,7 +21,7 @@ const (
 // "+backlog" behind it for deliveries from a backlog.
 type receipts struct {
 	mu     sync.Mutex
-	seen   map[[36]byte]struct{} // ids of deliveries
+	seen   map[[36]byte]struct{} // ids of deliveries, or of the events in a list
 	groups map[string]*group
 	since  time.Time
 	conns  int
@@ -40,7 +40,8 @@ type report struct {
 
 // groupReport is what one group of receivers got.
 type groupReport struct {
-	Unique, Duplicates int
+	Posts              int           // with any number of events
+	Unique, Duplicates int           // events
 	First, Last        time.Time     // receipt of a new delivery
 	Malformed          int           // posts without a delivery id or the time that they were meant for
 	InFlight           int           // being answered now
@@ -79,9 +80,8 @@ func (rs *receipts) connected() {
 func (rs *receipts) note(path string, delivery, body []byte) (done func()) {
 	now := time.Now()
 	name, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	id, okID := field(body, `"id":`)
-	at, okAt := field(body, `"actor":`)
-	if okID && id >= backlogID {
+	id, isNumber := field(body, `"id":`)
+	if isNumber && id >= backlogID {
 		name += "+backlog"
 	}
 	rs.mu.Lock()
@@ -91,24 +91,60 @@ func (rs *receipts) note(path string, delivery, body []byte) (done func()) {
 	g.InFlight++
 	g.MaxInFlight = max(g.MaxInFlight, g.InFlight)
 	s.MaxInFlight = max(s.MaxInFlight, g.InFlight)
-	var key [36]byte
-	if !okID || !okAt || copy(key[:], delivery) != len(key) {
-		g.Malformed++
-	} else if _, again := rs.seen[key]; again {
-		g.Duplicates++
-	} else {
-		rs.seen[key] = struct{}{}
-		s.Unique++
-		g.add(now, time.Unix(0, at))
-		if len(g.Ramp) < rampLength {
-			g.Ramp = append(g.Ramp, g.InFlight)
-		}
+	g.Posts++
+	list, isList := bytes.CutPrefix(body, []byte(`{"events":[`))
+	if !isList {
+		at, ok := field(body, `"actor":`)
+		rs.add(g, s, delivery, now, at, ok && isNumber && len(delivery) == 36)
+	}
+	for isList && len(list) > 0 {
+		var event []byte
+		event, list = cutEvent(list)
+		id, at, ok := instanceEvent(event)
+		rs.add(g, s, id, now, at, ok)
 	}
 	return func() {
 		rs.mu.Lock()
 		defer rs.mu.Unlock()
 		rs.group(name).InFlight-- // of the group as it is now: there may have been a reset
 	}
+}
+
+// add takes note of one event by its own id or that of its delivery.
+func (rs *receipts) add(g *group, s *step, id []byte, now time.Time, meant int64, ok bool) {
+	var key [36]byte
+	if copy(key[:], id) == 0 || !ok {
+		g.Malformed++
+		return
+	}
+	if _, again := rs.seen[key]; again {
+		g.Duplicates++
+		return
+	}
+	rs.seen[key] = struct{}{}
+	s.Unique++
+	g.add(now, time.Unix(0, meant))
+	if len(g.Ramp) < rampLength {
+		g.Ramp = append(g.Ramp, g.InFlight)
+	}
+}
+
+// eventHead is what the events of a list begin with.
+const eventHead = `{"id":"`
+
+// cutEvent cuts a list where its second event begins.
+func cutEvent(list []byte) (event, rest []byte) {
+	if at := bytes.Index(list[1:], []byte(eventHead)); at >= 0 {
+		return list[:at+1], list[at+1:]
+	}
+	return list, nil
+}
+
+// instanceEvent finds the id of an event, and in its content the time that it was meant for.
+func instanceEvent(event []byte) (id []byte, meant int64, ok bool) {
+	id, _, ok = bytes.Cut(bytes.TrimPrefix(event, []byte(eventHead)), []byte(`"`))
+	meant, isTime := field(event, `"content":"`)
+	return id, meant, ok && isTime
 }
 
 func (rs *receipts) group(name string) *group {

@@ -40,6 +40,24 @@ func TestReceiptsAreCountedByGroupAndOnce(t *testing.T) {
 	})
 }
 
+func TestEventsOfAListAreCountedEachByItself(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rs := newReceipts()
+		event := func(n int, content string) string {
+			return fmt.Sprintf(`{"id":"%022d==","action":"reply-ticket","body":{"message":{"content":"%s","from":{"id":null}}}}`, n, content)
+		}
+		meant := fmt.Sprint(time.Now().UnixNano())
+		time.Sleep(10 * time.Millisecond)
+		rs.note("/far/1", deliveryID(1), []byte(`{"events":[`+event(1, meant)+`]}`))()
+		rs.note("/far/1", deliveryID(2), []byte(`{"events":[`+event(1, meant)+`,`+event(2, meant)+`,`+event(3, "text")+`]}`))()
+		got := rs.report(command{Full: true}).Groups["far"]
+		if got.Posts != 2 || got.Unique != 2 || got.Duplicates != 1 || got.Malformed != 1 || got.P50 != 10*time.Millisecond {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
 func TestReceiptsShowTheCourseOfTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -29,6 +29,8 @@ const (
 	hangs    = "hang" // never answers
 	isSlow   = "slow" // answers after slowness
 	slowness = 9 * time.Second
+	isFar    = "far" // answers after farness, as one on another continent
+	farness  = 50 * time.Millisecond
 	isBusy   = "busy" // answers after busyness
 	busyness = time.Millisecond
 )
@@ -128,6 +130,8 @@ func behave(ctx context.Context, path string) {
 		wait = 24 * time.Hour
 	case isSlow:
 		wait = slowness
+	case isFar:
+		wait = farness
 	case isBusy:
 		wait = busyness
 	default:
