@@ -31,7 +31,8 @@ type demo struct {
 	api      *httptest.Server
 	receiver *httptest.Server
 	site     string
-	running  bool // Caddy
+	pages    string // the site of source instance
+	running  bool   // Caddy
 	tickets  atomic.Int64
 	received chan *demoRequest
 }
@@ -56,20 +57,33 @@ func (d *demo) start() error {
 	if err := os.WriteFile(ca, certificate, 0o600); err != nil {
 		return err
 	}
-	port, err := freePort()
-	if err != nil {
-		return err
+	for _, site := range []*string{&d.site, &d.pages} {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		*site = fmt.Sprintf("http://localhost:%d", port)
 	}
-	d.site = fmt.Sprintf("http://localhost:%d", port)
 	return d.startCaddy(map[string]string{
 		"BENTI_ADMIN":    "off",
 		"BENTI_DATA":     filepath.Join(d.dir, "data"),
 		"BENTI_SITE":     d.site,
+		"DEMO_PAGES":     d.pages,
 		"BENTI_UPSTREAM": strings.TrimPrefix(d.api.URL, "http://"),
 		// The receiver is on this machine and vouches for itself.
 		"BENTI_DELIVERY": "allow_cidr 127.0.0.0/8\ntrust_pool file " + ca,
 	})
 }
+
+// pagesSite is what the demo adds to the example.
+const pagesSite = `
+{$DEMO_PAGES} {
+	benti_webhooks {
+		source instance
+	}
+	reverse_proxy {$BENTI_UPSTREAM}
+}
+`
 
 // startCaddy runs the example with the given environment.
 func (d *demo) startCaddy(env map[string]string) error {
@@ -78,7 +92,7 @@ func (d *demo) startCaddy(env map[string]string) error {
 			return err
 		}
 	}
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(d.example, map[string]any{"filename": "Caddyfile.example"})
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(append(d.example[:len(d.example):len(d.example)], pagesSite...), map[string]any{"filename": "Caddyfile.example"})
 	if err != nil {
 		return err
 	}
@@ -123,35 +137,62 @@ func (d *demo) stop() error {
 	return errors.Join(errs...)
 }
 
-// show registers a webhook, creates a ticket, and waits for the event.
+// show registers a webhook of each kind, makes the calls that they want to hear of, and waits for the events.
 func (d *demo) show(ctx context.Context) error {
-	fmt.Fprintf(d.out, "legacy API  %s  (a stub)\nreceiver    %s\nproxy       %s  (Caddyfile.example)\n", d.api.URL, d.receiver.URL, d.site)
+	fmt.Fprintf(d.out, "legacy API  %s  (a stub)\nreceiver    %s\nproxy       %s  (Caddyfile.example)\n            %s  (another site, with source instance)\n",
+		d.api.URL, d.receiver.URL, d.site, d.pages)
 	webhook := fmt.Sprintf(`{"item":"ticket","url":%q,"secret":%q}`, d.receiver.URL+"/hook", demoSecret)
 	fmt.Fprintf(d.out, "\n1. Register a webhook. The proxy asks the receiver whether it agrees.\n")
-	if err := d.call(ctx, "/v1/webhooks", webhook); err != nil {
+	if err := d.call(ctx, http.MethodPost, d.site+"/v1/webhooks", webhook); err != nil {
 		return err
 	}
 	fmt.Fprintf(d.out, "\n2. Create a ticket. The API knows nothing of webhooks.\n")
-	if err := d.call(ctx, "/v1/tickets", `{"title":"Printer on fire","creator":4014}`); err != nil {
+	if err := d.call(ctx, http.MethodPost, d.site+"/v1/tickets", `{"title":"Printer on fire","creator":4014}`); err != nil {
 		return err
 	}
+	got, err := d.receive(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "\n3. What the receiver got:\n\n")
+	d.printReceived(got)
+	return d.showInstance(ctx)
+}
+
+// showInstance moves the ticket to another queue, as the pages of an instance do.
+func (d *demo) showInstance(ctx context.Context) error {
+	fmt.Fprintf(d.out, "\n4. The same for the pages of a Benti instance, whose events tell what was before, too.\n")
+	webhook := fmt.Sprintf(`{"events":["change-queue"],"url":%q,"secret":%q}`, d.receiver.URL+"/hook", demoSecret)
+	if err := d.call(ctx, http.MethodPost, d.pages+"/v1/webhooks/app", webhook); err != nil {
+		return err
+	}
+	if err := d.call(ctx, http.MethodPut, fmt.Sprintf("%s/v1/tickets/%d", d.pages, d.tickets.Load()), `{"queue":2}`); err != nil {
+		return err
+	}
+	got, err := d.receive(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "\n   The receiver got, with such headers:\n   %s\n", got.body)
+	return nil
+}
+
+func (d *demo) receive(ctx context.Context) (*demoRequest, error) {
 	select {
 	case got := <-d.received:
-		fmt.Fprintf(d.out, "\n3. What the receiver got:\n\n")
-		d.printReceived(got)
-		return nil
+		return got, nil
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for the event: %w", ctx.Err())
+		return nil, fmt.Errorf("waiting for the event: %w", ctx.Err())
 	}
 }
 
-func (d *demo) call(ctx context.Context, path, body string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.site+path, strings.NewReader(body))
+func (d *demo) call(ctx context.Context, method, url, body string) error {
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	fmt.Fprintf(d.out, "\n   POST %s%s\n   %s\n", d.site, path, body)
+	fmt.Fprintf(d.out, "\n   %s %s\n   %s\n", method, url, body)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return err
@@ -162,8 +203,8 @@ func (d *demo) call(ctx context.Context, path, body string) error {
 		return err
 	}
 	fmt.Fprintf(d.out, "   -> %s  %s\n", response.Status, bytes.TrimSpace(answer))
-	if response.StatusCode != http.StatusCreated {
-		return fmt.Errorf("POST %s: status %d instead of 201", path, response.StatusCode)
+	if response.StatusCode > 299 {
+		return fmt.Errorf("%s %s: status %d", method, url, response.StatusCode)
 	}
 	return nil
 }
@@ -197,12 +238,17 @@ The proxy stays up until Ctrl-C. Try:
 // serveAPI is the stub of the legacy API.
 func (d *demo) serveAPI(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	if r.Method == http.MethodPost {
+	switch {
+	case r.Method == http.MethodPost:
 		w.WriteHeader(http.StatusCreated)
 		fmt.Fprintf(w, "{\"id\":%d}\n", d.tickets.Add(1))
-		return
+	case r.Method == http.MethodPut:
+		fmt.Fprintln(w, `{"updated":true}`)
+	case strings.HasPrefix(r.URL.Path, "/v1/tickets/"):
+		fmt.Fprintln(w, `{"queue":{"id":1,"name":"First level"}}`)
+	default:
+		fmt.Fprintln(w, `{"data":[]}`)
 	}
-	fmt.Fprintln(w, `{"data":[]}`)
 }
 
 // serveReceiver answers the handshake and takes deliveries.

@@ -19,11 +19,11 @@ func demoCommand(example []byte) *cobra.Command {
 		Short: "Shows a webhook at work, from registration to delivery",
 		Long: `Starts a stub of the legacy API, a receiver with TLS, and the proxy from Caddyfile.example, all on
 free ports of this machine. Registers a webhook through the subscription API, creates a ticket
-through the proxy, and shows the event that the receiver got. Stays up until Ctrl-C, so that you
-can send calls of your own.
+through the proxy, and shows the event that the receiver got; then the same with an instance webhook.
+Stays up until Ctrl-C, so that you can send calls of your own.
 
 Everything it writes goes to a temporary folder, which it removes at the end. Exits with 1 and a
-reason if the event does not arrive.`,
+reason if an event does not arrive.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,8 +33,8 @@ reason if the event does not arrive.`,
 			return d.run(ctx, once, timeout)
 		},
 	}
-	cmd.Flags().BoolVar(&once, "once", false, "exit as soon as the event has arrived")
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long the event may take to arrive")
+	cmd.Flags().BoolVar(&once, "once", false, "exit as soon as the events have arrived")
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long the events may take to arrive")
 	return cmd
 }
 

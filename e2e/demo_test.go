@@ -23,7 +23,7 @@ func TestDemoShowsAnEvent(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, want := range []string{`"item":"ticket","action":"add"`, "X-Hook-Signature", "201"} {
+	for _, want := range []string{`"item":"ticket","action":"add"`, `"ticket_id":"DEFAULT-00000201","previous_queue":1,"new_queue":2`, "X-Hook-Signature", "201"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("%q is not in %s", want, out)
 		}
