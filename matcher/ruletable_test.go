@@ -1,7 +1,9 @@
 package matcher
 
 import (
+	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +42,25 @@ func TestRulesAreTheVendorsEvents(t *testing.T) {
 	for _, f := range Fields() {
 		if !used[f.Name] || len(f.Candidates) == 0 || f.In == "" {
 			t.Errorf("got %+v, used: %v", f, used[f.Name])
+		}
+	}
+}
+
+// The pages for operators have the default of every field, and the call of every event.
+func TestFieldsAndRulesAreDocumented(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range Fields() {
+		if row := fmt.Sprintf("\n| `%s` | `%s` | %s |\n", f.Name, strings.Join(f.Candidates, "` `"), f.In); !strings.Contains(string(page), row) {
+			t.Errorf("docs/configuration.md has no row %s", row)
+		}
+	}
+	for _, r := range Rules() {
+		if row := fmt.Sprintf("\n| `%s` | %s %s |", r.Event, r.Method, r.Path); !strings.Contains(string(page), row) {
+			t.Errorf("docs/configuration.md has no row %s", row)
 		}
 	}
 }
