@@ -40,8 +40,13 @@ func runInstance(ctx context.Context, b *bench) error {
 		"api webhook: requests/s", "p50", "p99", "CPU ms each",
 	}}
 	for _, l := range []instanceLoad{
-		{receiver: fresh, rate: 100}, {receiver: fresh, rate: 1000}, {receiver: fresh, rate: 3000}, {receiver: fresh},
-		{receiver: isFar, rate: 100}, {receiver: isFar, rate: 1000, alone: true}, {receiver: isFar, rate: 3000, alone: true},
+		{receiver: fresh, rate: 100},
+		{receiver: fresh, rate: 1000},
+		{receiver: fresh, rate: 3000},
+		{receiver: fresh},
+		{receiver: isFar, rate: 100},
+		{receiver: isFar, rate: 1000, alone: true},
+		{receiver: isFar, rate: 3000, alone: true},
 		{receiver: isFar, alone: true},
 	} {
 		instance, api, err := b.compareKinds(ctx, l)

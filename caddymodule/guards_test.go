@@ -4,10 +4,14 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/bentihooks/bentihooks/journal"
 )
 
 func TestWebhooksPathIsFoundHoweverItIsSpelt(t *testing.T) {
@@ -141,4 +145,35 @@ func (l *lateHeader) Write(p []byte) (int, error) {
 		l.sent = l.header.Clone()
 	}
 	return len(p), nil
+}
+
+// Else a crash between the keeping of two events of one request could lose the second without a trace.
+func TestNoteOfARequestEndsWithTheLastOfItsEvents(t *testing.T) {
+	t.Parallel()
+	for kept, want := range map[int]int{0: 1, 1: 1, 2: 1, 3: 0} {
+		path := filepath.Join(t.TempDir(), "in-flight")
+		open := func() (*journal.InFlight, []journal.Entry) {
+			notes, leftOver, err := journal.OpenInFlight(path, 8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return notes, leftOver
+		}
+		c := new(core)
+		notes, _ := open()
+		c.inFlight.notes.Store(notes)
+		token, unkept := c.inFlight.begin(journal.Entry{Method: "PUT", Path: "/tickets/5"}), new(atomic.Int32)
+		unkept.Store(3)
+		c.endNotes([]event{{token: token, unkept: unkept}, {token: token, unkept: unkept}, {token: token, unkept: unkept}}[:kept])
+		if err := notes.Close(); err != nil {
+			t.Fatal(err)
+		}
+		notes, leftOver := open()
+		if len(leftOver) != want {
+			t.Errorf("with %d of 3 events kept, %d requests are in doubt, want %d", kept, len(leftOver), want)
+		}
+		if err := notes.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
