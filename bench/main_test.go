@@ -22,36 +22,27 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func TestQuickRunOfTheStore(t *testing.T) {
+func TestQuickRuns(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds the proxy")
 	}
-	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-quick", "-only", "store", "-dir", t.TempDir()}, &out); err != nil {
-		t.Fatal(err)
-	}
-	text := out.String()
-	for _, want := range []string{" cores ", "Caddy v2.", "Badger v4.", "| store/badger, 100 deliveries a call |", "quick run"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("%q is not in the output:\n%s", want, text)
-		}
-	}
-}
-
-func TestQuickRunOfInstanceWebhooks(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("builds the proxy")
-	}
-	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-quick", "-only", "instance", "-dir", t.TempDir()}, &out); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"| answers at once, 1000/s ", "| answers after 50ms, saturated ", "events a request"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%q is not in the output:\n%s", want, out.String())
-		}
+	for name, wanted := range map[string][]string{
+		"store":    {" cores ", "Caddy v2.", "Badger v4.", "| store/badger, 100 deliveries a call |", "quick run"},
+		"instance": {"| answers at once, 1000/s ", "| answers after 50ms, saturated ", "events a request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			if err := run(t.Context(), []string{"-quick", "-only", name, "-dir", t.TempDir()}, &out); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range wanted {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("%q is not in the output:\n%s", want, out.String())
+				}
+			}
+		})
 	}
 }
 
