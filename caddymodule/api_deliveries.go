@@ -1,9 +1,7 @@
 package caddymodule
 
 import (
-	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -12,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/bentihooks/bentihooks/matcher"
 	"github.com/bentihooks/bentihooks/store"
 )
 
@@ -115,48 +112,11 @@ func (c *apiCall) redeliver(w *store.Webhook, id string) error {
 }
 
 func (c *apiCall) ping(w *store.Webhook) error {
-	if err := attemptable(w); err != nil {
-		return err
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("making an id: %w", err)
-	}
-	now := time.Now()
-	payload, err := pingPayload(w, now)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := c.storeContext()
 	defer cancel()
-	err = c.engine.store.Enqueue(ctx, store.Delivery{
-		ID: id.String(), Webhook: w.ID, Project: w.Project, Item: pingName, Action: pingName,
-		Payload: payload, Ping: true, State: store.Pending, CreatedAt: now, Due: now,
-	})
+	id, err := c.engine.ping(ctx, w)
 	if err != nil {
 		return err
 	}
-	return writeJSON(c.w, http.StatusAccepted, map[string]string{"id": id.String()})
-}
-
-// pingPayload looks like the events that the webhook gets.
-func pingPayload(w *store.Webhook, now time.Time) ([]byte, error) {
-	if w.Instance() {
-		return matcher.InstancePing(w.Project, now, rand.Reader)
-	}
-	ping := matcher.Event{Item: pingName, Action: pingName, Timestamp: now.Unix()}
-	return ping.AppendJSON(nil), nil
-}
-
-// attemptable refuses to plan attempts that would not be made.
-func attemptable(w *store.Webhook) error {
-	switch w.Status {
-	case store.Gone:
-		return problem{Code: http.StatusConflict, Message: "the receiver said that it is gone; a PUT with its url revives the webhook"}
-	case store.Disabled:
-		return problem{Code: http.StatusConflict, Message: "the webhook is disabled"}
-	case store.Active, store.Failing:
-		return nil
-	}
-	return errors.New("unknown status " + string(w.Status))
+	return writeJSON(c.w, http.StatusAccepted, map[string]string{"id": id})
 }

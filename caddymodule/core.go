@@ -51,6 +51,8 @@ type core struct {
 	directory atomic.Pointer[store.Directory] // the store's, also while it is closed again; nil before it was ever open
 	state     atomic.Pointer[storeState]
 	intake    intake
+	ledger    ledger
+	rates     rates
 	inFlight  inFlight
 	roomUntil atomic.Int64 // nanoseconds after born, until when the disk is not asked for its free space again
 
@@ -268,6 +270,13 @@ func (c *core) prune(ctx context.Context, e *engine, now time.Time) {
 // report takes note of an attempt.
 func (c *core) report(r emitter.Report) {
 	c.metrics.observeAttempt(r)
+	c.rates.add(time.Now(), func(s *rateSlot) {
+		if r.State == store.Delivered {
+			s.delivered++
+		} else {
+			s.failed++
+		}
+	})
 	logger := c.logger()
 	if r.Err != nil {
 		c.metrics.storeErrors.Inc()

@@ -74,6 +74,7 @@ func (c *core) openReserve(local Local) error {
 	if err != nil {
 		return fmt.Errorf("opening reserve: %w", err)
 	}
+	c.ledger.carried.Add(int64(reserve.Len()))
 	c.intake.reserve = reserve
 	if n := reserve.Corrupt(); n > 0 {
 		c.logger().Error("the reserve holds damaged records; they are kept aside in reserve.corrupt", zap.String("dir", local.Dir), zap.Int("count", n))

@@ -242,7 +242,9 @@ func TestEventsGoToMemoryWhenTheReserveIsFull(t *testing.T) {
 		if _, inMemory := c.intake.kept(); inMemory >= 3 {
 			break
 		}
-		c.keep([]event{{Project: defaultProject, Item: "ticket", Action: "add", Payload: append(big, "{}"...), At: time.Now()}})
+		events := []event{{Project: defaultProject, Item: "ticket", Action: "add", Payload: append(big, "{}"...), At: time.Now()}}
+		c.derived(events)
+		c.keep(events)
 	}
 	if inReserve, _ := c.intake.kept(); inReserve < 5 {
 		t.Errorf("only %d events of 1 MiB went to the reserve", inReserve)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -62,14 +63,25 @@ func (c *core) wanted(project, item string) bool {
 	return directory == nil || directory.Wanted(project, item)
 }
 
-// keep returns once the events are on stable storage, or, if neither store nor reserve takes them, in memory.
-func (c *core) keep(events []event) {
+// derived takes note of events that are about to be kept.
+func (c *core) derived(events []event) {
+	n := int64(len(events))
+	c.ledger.keeping.Add(n)
+	c.ledger.derived.Add(n)
 	for i := range events {
 		c.metrics.events.WithLabelValues(events[i].Item, events[i].Action).Inc()
 	}
+	c.rates.add(time.Now(), func(s *rateSlot) { s.events += uint64(n) })
+}
+
+// keep returns once the events, which derived has been told of, are on stable storage, or, if neither store nor reserve
+// takes them, in memory.
+func (c *core) keep(events []event) {
+	defer c.ledger.keeping.Add(-int64(len(events)))
 	err := errBehind
 	if c.healthy() {
 		if err = c.enqueue(context.Background(), events...); err == nil {
+			c.ledger.stored.Add(int64(len(events)))
 			c.endNotes(events)
 			return
 		}
@@ -176,14 +188,24 @@ func (c *core) keepInReserve(ev event) error {
 	if err != nil {
 		return fmt.Errorf("encoding event: %w", err)
 	}
+	var late atomic.Bool
 	done := make(chan error, 1)
-	go func() { done <- reserve.Append(record) }()
+	go func() {
+		err := reserve.Append(record)
+		if !late.CompareAndSwap(false, true) && err == nil {
+			c.ledger.twice.Add(1)
+		}
+		done <- err
+	}()
 	timer := time.NewTimer(keepTimeout)
 	defer timer.Stop()
 	select {
 	case err := <-done:
 		return err
 	case <-timer.C:
+		if !late.CompareAndSwap(false, true) {
+			return <-done
+		}
 		return fmt.Errorf("writing to the reserve: %w", context.DeadlineExceeded)
 	}
 }
@@ -220,11 +242,12 @@ func (c *core) drainReserve(ctx context.Context) (int, error) {
 	drained := 0
 	err := reserve.Drain(func(records [][]byte) error {
 		events := make([]event, 0, len(records))
+		unreadable := 0
 		for _, record := range records {
 			var ev event
 			if err := json.Unmarshal(record, &ev); err != nil {
 				c.logger().Error("reading an event from the reserve; it is left out", zap.Error(err), zap.ByteString("record", record))
-				c.metrics.lost.Inc()
+				unreadable++
 				continue
 			}
 			ev.waited = true
@@ -233,6 +256,9 @@ func (c *core) drainReserve(ctx context.Context) (int, error) {
 		if err := c.enqueue(ctx, events...); err != nil {
 			return err
 		}
+		c.ledger.stored.Add(int64(len(events)))
+		c.ledger.lost.Add(int64(unreadable))
+		c.metrics.lost.Add(float64(unreadable))
 		drained += len(events)
 		return nil
 	})
@@ -251,6 +277,7 @@ func (c *core) drainMemory(ctx context.Context) (int, error) {
 		if err := c.enqueue(ctx, batch...); err != nil {
 			return drained, err
 		}
+		c.ledger.stored.Add(int64(len(batch)))
 		c.endNotes(batch)
 		drained += len(batch)
 		c.intake.mu.Lock()
@@ -270,6 +297,7 @@ func (c *core) giveUp() {
 
 func (c *core) lose(ev event, reason string, err error) {
 	c.metrics.lost.Inc()
+	c.ledger.lost.Add(1)
 	c.logger().Error("event lost", zap.String("reason", reason), zap.String("project", ev.Project),
 		zap.Time("at", ev.At), zap.ByteString("payload", ev.Payload), zap.Error(err))
 }

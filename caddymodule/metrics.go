@@ -32,6 +32,10 @@ type metrics struct {
 	readFailures    *prometheus.CounterVec
 	deliveries      *prometheus.Desc
 	inDoubt         *prometheus.Desc
+	oldestPending   *prometheus.Desc
+	unaccounted     *prometheus.Desc
+	storeOpen       *prometheus.Desc
+	keptAside       *prometheus.Desc
 }
 
 func newMetrics() *metrics {
@@ -46,6 +50,9 @@ func newMetrics() *metrics {
 			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help, Buckets: buckets,
 		})
 	}
+	gauge := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, name), help, labels, nil)
+	}
 	return &metrics{
 		events:          counter("events_total", "Events derived from successful calls that a webhook wanted.", "item", "action"),
 		underivable:     counter("underivable_total", "Successful calls of which no event could be derived.", "item", "reason"),
@@ -56,12 +63,14 @@ func newMetrics() *metrics {
 			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 120, 600, 3600, 21600, 86400}),
 		storeWrite: histogram("store_write_seconds", "How long it took to store an event durably.",
 			[]float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .5, 1, 5}),
-		storeErrors: prometheus.NewCounter(prometheus.CounterOpts(opts("store_errors_total", "Operations of the store that failed."))),
-		lost:        prometheus.NewCounter(prometheus.CounterOpts(opts("lost_total", "Events lost because neither store nor reserve nor memory could take them."))),
-		deliveries: prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, "deliveries"),
-			"Deliveries in the store, by their state.", []string{"state"}, nil),
-		inDoubt: prometheus.NewDesc(prometheus.BuildFQName(metricsNamespace, metricsSubsystem, "in_doubt"),
-			"Requests that were in flight at a crash and have not been acknowledged.", nil, nil),
+		storeErrors:   prometheus.NewCounter(prometheus.CounterOpts(opts("store_errors_total", "Operations of the store that failed."))),
+		lost:          prometheus.NewCounter(prometheus.CounterOpts(opts("lost_total", "Events lost because neither store nor reserve nor memory could take them."))),
+		deliveries:    gauge("deliveries", "Deliveries in the store, by their state.", "state"),
+		inDoubt:       gauge("in_doubt", "Requests that were in flight at a crash and have not been acknowledged."),
+		oldestPending: gauge("oldest_pending_seconds", "Age of the event that has been owed longest, but for those held for disabled webhooks; 0 when none is."),
+		unaccounted:   gauge("unaccounted", "Events and deliveries whose outcome nobody knows: 0, or something is wrong."),
+		storeOpen:     gauge("store_open", "1 while the store is open, 0 while events go to the reserve."),
+		keptAside:     gauge("kept_aside", "Events that wait for the store outside of it, by place: reserve or memory.", "place"),
 	}
 }
 
@@ -86,7 +95,13 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		c.Describe(ch)
 	}
 	ch <- m.deliveries
-	ch <- m.inDoubt
+	for _, d := range m.gauges() {
+		ch <- d
+	}
+}
+
+func (m *metrics) gauges() []*prometheus.Desc {
+	return []*prometheus.Desc{m.inDoubt, m.oldestPending, m.unaccounted, m.storeOpen, m.keptAside}
 }
 
 // Collect implements prometheus.Collector.
@@ -94,13 +109,29 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range m.collectors() {
 		c.Collect(ch)
 	}
-	ch <- prometheus.MustNewConstMetric(m.inDoubt, prometheus.GaugeValue, float64(len(m.core.inFlight.inDoubt())))
-	e := m.core.opened.Load()
-	if e == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
+	set := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	inReserve, inMemory := m.core.intake.kept()
+	set(m.keptAside, float64(inReserve), "reserve")
+	set(m.keptAside, float64(inMemory), "memory")
+	set(m.inDoubt, float64(len(m.core.inFlight.inDoubt())))
+	set(m.unaccounted, float64(m.core.conservation(ctx).sum()))
+	e := m.core.opened.Load()
+	if e == nil {
+		set(m.storeOpen, 0)
+		return
+	}
+	set(m.storeOpen, 1)
+	if at, found, err := e.store.OldestPending(ctx); err == nil {
+		age := 0.0
+		if found {
+			age = max(time.Since(at).Seconds(), 0)
+		}
+		set(m.oldestPending, age)
+	}
 	counts, err := e.store.Counts(ctx)
 	if err != nil {
 		return
@@ -109,7 +140,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		store.Pending: counts.Pending, store.Delivering: counts.Delivering, store.Delivered: counts.Delivered,
 		store.Dead: counts.Dead, store.Dropped: counts.Dropped,
 	} {
-		ch <- prometheus.MustNewConstMetric(m.deliveries, prometheus.GaugeValue, float64(n), string(state))
+		set(m.deliveries, float64(n), string(state))
 	}
 }
 

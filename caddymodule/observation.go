@@ -93,12 +93,9 @@ func (o *observation) end(c *capture) {
 		ev := &events[i]
 		ev.Project, ev.TraceParent, ev.At = o.project, traceParent(o.request.Header), now
 		ev.token, ev.unkept = o.token, unkept
-		var err error
-		if ev.ID, err = uuid.NewV7(); err != nil { // only if the system has no randomness
-			o.core.lose(*ev, "no id could be made", err)
-			return
-		}
+		ev.ID = uuid.Must(uuid.NewV7()) // the system's randomness does not fail: crypto/rand would have ended the process
 	}
+	o.core.derived(events)
 	o.kept = true
 	if c.hold || !o.core.keepLater(events) {
 		o.core.keep(events)

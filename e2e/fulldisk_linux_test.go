@@ -55,6 +55,9 @@ func TestDiskFilledByAnotherProgramStopsNothing(t *testing.T) {
 	came := newArrivals(rc)
 	came.await(tr.known())
 	p.emptied()
+	if gap := p.metric("benti_webhooks_unaccounted"); gap != 0 {
+		t.Errorf("%v are unaccounted for", gap)
+	}
 	if lost := p.metric("benti_webhooks_lost_total"); lost != 0 {
 		t.Errorf("%v events were lost", lost)
 	}
@@ -249,6 +252,9 @@ func TestEventsBeyondTheReserveGoToMemory(t *testing.T) {
 	other.leave()
 	newArrivals(rc).await(tr.known())
 	p.emptied()
+	if gap := p.metric("benti_webhooks_unaccounted"); gap != 0 {
+		t.Errorf("%v are unaccounted for", gap)
+	}
 	if lost := p.metric("benti_webhooks_lost_total"); lost != 0 {
 		t.Errorf("%v events were lost", lost)
 	}

@@ -1,0 +1,220 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/bentihooks/bentihooks/matcher"
+	"github.com/bentihooks/bentihooks/store"
+)
+
+// What operators do, by the admin endpoint and the dashboard. Ids are looked for in the store of one core, whatever the
+// project. All return store.ErrClosed while the store is not open.
+
+// replayTime is how long one step of a replay of many takes, about.
+const replayTime = 2 * time.Second
+
+// anyFinal is the state that replays both delivered and dead deliveries.
+const anyFinal store.State = "any"
+
+func (c *core) engine() (*engine, error) {
+	if e := c.opened.Load(); e != nil {
+		return e, nil
+	}
+	return nil, store.ErrClosed
+}
+
+// findDelivery finds a delivery by its id alone: it asks each webhook for it, so its cost is bounded by the number of
+// webhooks, not of deliveries. ErrNotFound.
+func (c *core) findDelivery(ctx context.Context, id string) (store.Delivery, error) {
+	e, err := c.engine()
+	if err != nil {
+		return store.Delivery{}, err
+	}
+	if uuid.Validate(id) != nil {
+		return store.Delivery{}, store.ErrNotFound
+	}
+	for _, w := range e.store.Directory().All() {
+		d, err := e.store.Get(ctx, w.ID, id)
+		if !errors.Is(err, store.ErrNotFound) {
+			return d, err
+		}
+	}
+	return store.Delivery{}, store.ErrNotFound
+}
+
+func (e *engine) webhook(id string) (*store.Webhook, error) {
+	if w := e.store.Directory().Get(id); w != nil {
+		return w, nil
+	}
+	return nil, store.ErrNotFound
+}
+
+// replayDelivery makes one delivery due now, whatever its state. One of a webhook that gets none is a conflict.
+func (c *core) replayDelivery(ctx context.Context, id string) error {
+	e, err := c.engine()
+	if err != nil {
+		return err
+	}
+	d, err := c.findDelivery(ctx, id)
+	if err != nil {
+		return err
+	}
+	w, err := e.webhook(d.Webhook)
+	if err != nil {
+		return err
+	}
+	if err := attemptable(w); err != nil {
+		return err
+	}
+	return e.store.Replay(ctx, d.Webhook, d.ID, time.Now())
+}
+
+// replayed is how far a replay of many has come.
+type replayed struct {
+	// Replayed and Skipped count the deliveries of this step; skipped are those of webhooks that get none.
+	Replayed int `json:"replayed"`
+	Skipped  int `json:"skipped"`
+	// Next is the cursor of the next step, null after the last.
+	Next *string `json:"next"`
+}
+
+// replayDeliveries makes what f chooses due now, one step of it. A state of anyFinal means delivered and dead ones. When the
+// caller goes away it stops where it is; what it did is durable, and the same cursor can be given again.
+func (c *core) replayDeliveries(ctx context.Context, f store.Filter, cursor string) (replayed, error) {
+	e, err := c.engine()
+	if err != nil {
+		return replayed{}, err
+	}
+	if f.State == anyFinal {
+		f.State = ""
+	}
+	var done replayed
+	until := time.Now().Add(replayTime)
+	for {
+		ds, next, err := e.store.Find(ctx, f, cursor, defaultPage)
+		if err != nil {
+			return done, err
+		}
+		for i := range ds {
+			if err := done.replay(ctx, e, &ds[i], f.State); err != nil {
+				return done, err
+			}
+		}
+		if next == "" {
+			return done, nil
+		}
+		if cursor = next; time.Now().After(until) {
+			done.Next = &cursor
+			return done, nil
+		}
+	}
+}
+
+func (r *replayed) replay(ctx context.Context, e *engine, d *store.Delivery, state store.State) error {
+	if state == "" && d.State != store.Delivered && d.State != store.Dead {
+		return nil // on its way already
+	}
+	w := e.store.Directory().Get(d.Webhook)
+	if w == nil || attemptable(w) != nil {
+		r.Skipped++
+		return nil
+	}
+	err := e.store.Replay(ctx, d.Webhook, d.ID, time.Now())
+	if errors.Is(err, store.ErrNotFound) { // pruned or deleted just now
+		r.Skipped++
+		return nil
+	}
+	if err == nil {
+		r.Replayed++
+	}
+	return err
+}
+
+// pingWebhook sends a test event, and returns the id of its delivery.
+func (c *core) pingWebhook(ctx context.Context, id string) (string, error) {
+	e, err := c.engine()
+	if err != nil {
+		return "", err
+	}
+	w, err := e.webhook(id)
+	if err != nil {
+		return "", err
+	}
+	return e.ping(ctx, w)
+}
+
+func (e *engine) ping(ctx context.Context, w *store.Webhook) (string, error) {
+	if err := attemptable(w); err != nil {
+		return "", err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", fmt.Errorf("making an id: %w", err)
+	}
+	now := time.Now()
+	payload, err := pingPayload(w, now)
+	if err != nil {
+		return "", err
+	}
+	err = e.store.Enqueue(ctx, store.Delivery{
+		ID: id.String(), Webhook: w.ID, Project: w.Project, Item: pingName, Action: pingName,
+		Payload: payload, Ping: true, State: store.Pending, CreatedAt: now, Due: now,
+	})
+	return id.String(), err
+}
+
+// pingPayload looks like the events that the webhook gets.
+func pingPayload(w *store.Webhook, now time.Time) ([]byte, error) {
+	if w.Instance() {
+		return matcher.InstancePing(w.Project, now, rand.Reader)
+	}
+	ping := matcher.Event{Item: pingName, Action: pingName, Timestamp: now.Unix()}
+	return ping.AppendJSON(nil), nil
+}
+
+// setEnabled switches a webhook off or on. While it is off it gets no new deliveries, and what is pending is held; switched
+// on, it gets what was held at once. Switching on also brings back one that is gone; what its going made dead can then be
+// replayed. One that is failing stays so. It returns the webhook as it is now.
+func (c *core) setEnabled(ctx context.Context, id string, on bool) (store.Webhook, error) {
+	e, err := c.engine()
+	if err != nil {
+		return store.Webhook{}, err
+	}
+	w, err := e.store.UpdateWebhook(ctx, id, func(w *store.Webhook) error {
+		off := w.Status == store.Disabled || w.Status == store.Gone
+		switch {
+		case on && off:
+			w.Status = store.Active
+		case !on && w.Status != store.Disabled:
+			w.Status = store.Disabled
+		default:
+			return nil
+		}
+		w.UpdatedAt = time.Now().UTC()
+		return nil
+	})
+	if err == nil && on {
+		e.emitter.Wake(id)
+	}
+	return w, err
+}
+
+// attemptable refuses to plan attempts that would not be made.
+func attemptable(w *store.Webhook) error {
+	switch w.Status {
+	case store.Gone:
+		return problem{Code: http.StatusConflict, Message: "the receiver said that it is gone; a PUT with its url revives the webhook"}
+	case store.Disabled:
+		return problem{Code: http.StatusConflict, Message: "the webhook is disabled"}
+	case store.Active, store.Failing:
+		return nil
+	}
+	return errors.New("unknown status " + string(w.Status))
+}
