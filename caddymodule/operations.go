@@ -122,19 +122,20 @@ func (r *replayed) replay(ctx context.Context, e *engine, d *store.Delivery, sta
 		return nil // on its way already
 	}
 	w := e.store.Directory().Get(d.Webhook)
-	if w == nil || attemptable(w) != nil {
+	if w == nil || w.Status == store.Disabled || w.Status == store.Gone {
 		r.Skipped++
 		return nil
 	}
 	err := e.store.Replay(ctx, d.Webhook, d.ID, time.Now())
-	if errors.Is(err, store.ErrNotFound) { // pruned or deleted just now
-		r.Skipped++
-		return nil
-	}
-	if err == nil {
+	switch {
+	case err == nil:
 		r.Replayed++
+	case errors.Is(err, store.ErrNotFound): // pruned or deleted just now
+		r.Skipped++
+	default:
+		return err
 	}
-	return err
+	return nil
 }
 
 // pingWebhook sends a test event, and returns the id of its delivery.
