@@ -122,3 +122,49 @@ func FuzzEntry(f *testing.F) {
 		}
 	})
 }
+
+// FuzzOpenInFlight takes any bytes for the notes of requests in flight and for those in doubt: unless one is of a newer
+// version, they open, work, and open again.
+func FuzzOpenInFlight(f *testing.F) {
+	f.Add([]byte{}, []byte("hello"))
+	f.Add(header{version + 1, 1}.encode(notesMagic), header{version, 1}.encode(doubtsMagic))
+	var slot [slotSize]byte
+	e := at(1, "/a")
+	e.encode(&slot, identifier())
+	f.Add(append(header{version, 1}.encode(notesMagic), slot[:]...), append(header{version, 9}.encode(doubtsMagic), slot[:]...))
+	f.Fuzz(func(t *testing.T, notes, doubts []byte) {
+		path := filepath.Join(t.TempDir(), "in-flight")
+		for name, b := range map[string][]byte{path: notes, path + ".in-doubt": doubts} {
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		inFlight, _, err := OpenInFlight(path, 4)
+		if err != nil {
+			for magic, b := range map[string][]byte{notesMagic: notes, doubtsMagic: doubts} {
+				if h, ok := decodeHeader(magic, b); ok && h.version > version {
+					return
+				}
+			}
+			t.Fatal(err)
+		}
+		inFlight.Begin(at(1, "/left"))
+		before := len(inFlight.InDoubt())
+		for _, e := range inFlight.InDoubt()[:min(before, 3)] {
+			if ok, err := inFlight.Acknowledge(e.ID); err != nil || !ok {
+				t.Fatalf("%+v: %v, %v", e, ok, err)
+			}
+		}
+		if err := inFlight.Close(); err != nil {
+			t.Fatal(err)
+		}
+		inFlight, _, err = OpenInFlight(path, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer inFlight.Close()
+		if now := len(inFlight.InDoubt()); now != before-min(before, 3)+1 && now < maxDoubts {
+			t.Fatalf("%d in doubt, then %d", before, now)
+		}
+	})
+}

@@ -142,3 +142,28 @@ func TestIDsComeBackAsTheyWent(t *testing.T) {
 		}
 	}
 }
+
+// FuzzUUID takes any text for an id, as in a cursor or a path.
+func FuzzUUID(f *testing.F) {
+	f.Add("01890a5d-ac96-774b-bcce-b302099a8057")
+	f.Add("{01890a5d-ac96-774b-bcce-b302099a805}")
+	f.Add("01890A5D-ac96-774b-bcce-b302099a805\x00")
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := parseUUID(text)
+		if err == nil && u.String() != text {
+			t.Fatalf("%q becomes %q", text, u)
+		}
+		u.time()
+	})
+}
+
+func FuzzCounters(f *testing.F) {
+	f.Add((&counters{1, 2, 3, 4, 5, 6}).encode())
+	f.Add([]byte{countersVersion})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c counters
+		if c.decode(b) == nil && string(c.encode()) != string(b) {
+			t.Fatalf("%x becomes %x", b, c.encode())
+		}
+	})
+}
