@@ -60,22 +60,35 @@ func BenchmarkEnqueue(b *testing.B) {
 	for _, fan := range []int{1, 100} {
 		for _, n := range []int{1, 8, 64, 256} {
 			b.Run(fmt.Sprintf("fan-out=%d/callers=%d", fan, n), func(b *testing.B) {
-				s := open(b, Options{})
-				ws := webhooks(b, s, fan)
-				b.ResetTimer()
-				callers(b, n, func() {
-					if err := s.Enqueue(context.Background(), fanOut(ws)...); err != nil {
-						b.Error(err)
-					}
-				})
-				b.ReportMetric(float64(fan*b.N)/b.Elapsed().Seconds(), "deliveries/s")
+				eachKey(b, func(b *testing.B, key []byte) { benchmarkEnqueue(b, key, fan, n) })
 			})
 		}
 	}
 }
 
-func BenchmarkLife(b *testing.B) {
-	s := open(b, Options{})
+// eachKey runs a benchmark with and without encryption.
+func eachKey(b *testing.B, run func(b *testing.B, key []byte)) {
+	for name, key := range map[string][]byte{"plain": nil, "encrypted": keyA} {
+		b.Run(name, func(b *testing.B) { run(b, key) })
+	}
+}
+
+func benchmarkEnqueue(b *testing.B, key []byte, fan, n int) {
+	s := open(b, Options{EncryptionKey: key})
+	ws := webhooks(b, s, fan)
+	b.ResetTimer()
+	callers(b, n, func() {
+		if err := s.Enqueue(context.Background(), fanOut(ws)...); err != nil {
+			b.Error(err)
+		}
+	})
+	b.ReportMetric(float64(fan*b.N)/b.Elapsed().Seconds(), "deliveries/s")
+}
+
+func BenchmarkLife(b *testing.B) { eachKey(b, benchmarkLife) }
+
+func benchmarkLife(b *testing.B, key []byte) {
+	s := open(b, Options{EncryptionKey: key})
 	ws := webhooks(b, s, 1)
 	ctx := context.Background()
 	b.ResetTimer()

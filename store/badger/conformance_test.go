@@ -42,7 +42,7 @@ var shortLook = look{time: -time.Second, keys: 1, least: 1, most: 2}
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]Options{"as ever": {}, "small window, short looks": {window: 3, look: shortLook}} {
+	for name, o := range map[string]Options{"as ever": {}, "small window, short looks": {window: 3, look: shortLook}, "encrypted": {EncryptionKey: keyA}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, func(t *testing.T) store.Store { return open(t, o) })
@@ -52,10 +52,17 @@ func TestConformance(t *testing.T) {
 
 func TestDurability(t *testing.T) {
 	t.Parallel()
-	storetest.RunDurable(t, storetest.Engine{
-		Open:  func(dir string) (store.Store, error) { return Open(Options{Dir: dir, window: 4, look: shortLook}) },
-		Crash: copyDir,
-	})
+	for name, key := range map[string][]byte{"plain": nil, "encrypted": keyA} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storetest.RunDurable(t, storetest.Engine{
+				Open: func(dir string) (store.Store, error) {
+					return Open(Options{Dir: dir, EncryptionKey: key, window: 4, look: shortLook})
+				},
+				Crash: copyDir,
+			})
+		})
+	}
 }
 
 // copyDir takes an image of an open store at rest: what is in the page cache is what a kill would leave. Badger may

@@ -35,7 +35,7 @@ func (c *corruption) first(key []byte) bool {
 }
 
 // aside notes a record that cannot be read and appends time, reason, key and bytes to corrupt/records. The
-// record itself stays: another version may be able to read it.
+// record itself stays: another version may be able to read it. The bytes of an encrypted store are left out.
 func (s *Store) aside(key, value []byte, why error) {
 	if !s.corrupt.first(key) {
 		return
@@ -44,6 +44,9 @@ func (s *Store) aside(key, value []byte, why error) {
 	dir := filepath.Join(s.dir, "corrupt")
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil {
+		if s.sealed {
+			value = nil
+		}
 		line := fmt.Sprintf("%s %q %x %x\n", time.Now().UTC().Format(time.RFC3339), why, key, value)
 		err = appendFile(filepath.Join(dir, "records"), line)
 	}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ func TestVictim(t *testing.T) {
 	if dir == "" {
 		t.Skip("run by TestKill")
 	}
-	s, err := Open(Options{Dir: dir})
+	s, err := Open(Options{Dir: dir, EncryptionKey: keyOf(dir)})
 	if err != nil {
 		fmt.Println("error", err)
 		return
@@ -87,7 +88,16 @@ func TestKill(t *testing.T) {
 	if rounds == 0 {
 		rounds = 3
 	}
-	dir := t.TempDir()
+	for _, kind := range []string{"plain", "encrypted"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			testKill(t, filepath.Join(t.TempDir(), kind), rounds)
+		})
+	}
+}
+
+func testKill(t *testing.T, dir string, rounds int) {
+	t.Helper()
 	enqueued, delivered := make(map[string]string), make(map[string]bool)
 	for round := range rounds {
 		for line := range strings.Lines(killOne(t, dir)) {
@@ -140,7 +150,7 @@ func killOne(t *testing.T, dir string) string {
 
 func checkSurvivors(t *testing.T, dir string, enqueued map[string]string, delivered map[string]bool) {
 	t.Helper()
-	s := open(t, Options{Dir: dir})
+	s := open(t, Options{Dir: dir, EncryptionKey: keyOf(dir)})
 	defer s.Close()
 	for id, webhook := range enqueued {
 		d, err := s.Get(t.Context(), webhook, id)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -16,9 +15,13 @@ import (
 type Options struct {
 	// Dir is made, readable by its owner only, if it does not exist.
 	Dir string
-	// EncryptionKey has 16, 24 or 32 bytes (AES-128, -192, -256). Empty: no encryption. A directory keeps
-	// for ever to the choice it was made with.
+	// EncryptionKey has 16, 24 or 32 bytes (AES-128, -192, -256). Empty: no encryption.
 	EncryptionKey []byte
+	// FormerKeys are keys that the directory may still have, an empty one standing for no encryption. If so, Open
+	// changes it to EncryptionKey. Changing keys takes no time; encrypting for the first time takes a copy of all there is.
+	FormerKeys [][]byte
+	// Room tells how many bytes may be written to the directory's disk. Open asks before it makes such a copy. Nil: any number.
+	Room func() (uint64, error)
 	// Logf gets what Badger has to say, one line a call, level being error, warn or info. It may be
 	// called from many goroutines. Nil: nothing is logged.
 	Logf func(level, msg string)
@@ -37,8 +40,6 @@ var (
 	ErrLocked = errors.New("another process uses this directory; use caddy reload rather than a second caddy")
 	// ErrNewerFormat is returned by Open when the directory was written by a newer version.
 	ErrNewerFormat = errors.New("directory was written by a newer version of Bentihooks; upgrade, or use another directory")
-	// ErrWrongKey is returned by Open when the encryption key is not the one that the directory was made with.
-	ErrWrongKey = errors.New("wrong encryption key for this directory; a directory made without a key opens only without one")
 )
 
 const (
@@ -85,17 +86,15 @@ func Open(o Options) (*Store, error) {
 	if o.Dir == "" {
 		return nil, errors.New("opening store: no directory given")
 	}
-	switch len(o.EncryptionKey) {
-	case 0, 16, 24, 32:
-	default:
-		return nil, fmt.Errorf("opening store: encryption key has %d bytes, want 16, 24 or 32", len(o.EncryptionKey))
+	if err := o.checkKeys(); err != nil {
+		return nil, fmt.Errorf("opening store: %w", err)
 	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
 	log := &logger{logf: o.Logf}
 	options := badgerOptions(o, log)
-	if err := withLock(o.Dir, func() error { return prepareDir(options) }); err != nil {
+	if err := withLock(o.Dir, func() error { return o.prepareDir(log) }); err != nil {
 		return nil, fmt.Errorf("opening store in %s: %w", o.Dir, err)
 	}
 	var db *badger.DB
@@ -110,41 +109,58 @@ func Open(o Options) (*Store, error) {
 	if err := guarded(s.load); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening store in %s: %w", o.Dir, err), guarded(db.Close))
 	}
+	s.makePrivate()
+	s.warnOfReaders()
 	s.start()
 	return s, nil
 }
 
+func (o *Options) checkKeys() error {
+	for i, key := range append([][]byte{o.EncryptionKey}, o.FormerKeys...) {
+		switch len(key) {
+		case 0, 16, 24, 32:
+		default:
+			return fmt.Errorf("encryption key has %d bytes, want 16, 24 or 32", len(key))
+		}
+		if i > 0 && len(o.EncryptionKey) == 0 {
+			return errors.New("what is encrypted cannot be changed to plain text")
+		}
+	}
+	return nil
+}
+
 // prepareDir does what has to be done before Badger opens a directory. The key is tried here because Badger's own Open
 // leaves goroutines behind when it fails.
-func prepareDir(o badger.Options) error {
-	keys, err := badger.OpenKeyRegistry(badger.KeyRegistryOptions{Dir: o.Dir, ReadOnly: true, EncryptionKey: o.EncryptionKey})
-	if errors.Is(err, badger.ErrEncryptionKeyMismatch) {
-		return ErrWrongKey
-	}
-	if err != nil {
-		return fmt.Errorf("reading encryption keys: %w", err)
-	}
-	if err := checkTables(o, keys); err != nil {
+func (o *Options) prepareDir(log *logger) error {
+	if err := finishEncrypting(o.Dir); err != nil {
 		return err
 	}
-	return removeDebris(o.Dir)
+	keys, present, err := o.findKey()
+	if err != nil {
+		return err
+	}
+	if err := checkTables(badgerOptions(Options{Dir: o.Dir, EncryptionKey: present}, log), keys); err != nil {
+		return err
+	}
+	if err := removeDebris(o.Dir); err != nil {
+		return err
+	}
+	return o.rekey(keys, present, log)
 }
 
 // removeDebris removes files that a kill left between their creation and their first byte. They hold
 // nothing, but Badger refuses to open with them ("Create a new file").
 func removeDebris(dir string) error {
-	for _, pattern := range []string{"*.mem", "*.vlog"} {
-		files, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return err
+	files, err := filesLike(dir, "*.mem", "*.vlog")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if info, err := os.Stat(f); err != nil || info.Size() > 0 {
+			continue
 		}
-		for _, f := range files {
-			if info, err := os.Stat(f); err != nil || info.Size() > 0 {
-				continue
-			}
-			if err := os.Remove(f); err != nil {
-				return fmt.Errorf("removing empty file: %w", err)
-			}
+		if err := os.Remove(f); err != nil {
+			return fmt.Errorf("removing empty file: %w", err)
 		}
 	}
 	return nil
@@ -154,6 +170,7 @@ func newStore(db *badger.DB, o Options, log *logger) *Store {
 	s := &Store{
 		db:       db,
 		dir:      o.Dir,
+		sealed:   len(o.EncryptionKey) > 0,
 		log:      log,
 		updating: make(chan struct{}, 1),
 		looking:  make(chan struct{}, 1),

@@ -207,7 +207,8 @@ func (c *bury) apply(*batch) { c.s.dropLane(c.webhook) }
 
 func (c *bury) undo() {}
 
-// collector gives back the space of large records that are gone. Ordinary records are not in the value log.
+// collector gives back the space of large records that are gone. Ordinary records are not in the value log. It also looks
+// after the modes of files that are new.
 func (s *Store) collector() {
 	tick := time.NewTicker(collectEvery)
 	defer tick.Stop()
@@ -218,6 +219,7 @@ func (s *Store) collector() {
 		case <-s.closing:
 			return
 		}
+		s.makePrivate()
 		for range collectFiles {
 			if s.isClosing() || s.db.RunValueLogGC(collectRatio) != nil {
 				break

@@ -23,7 +23,9 @@ import (
 type Store struct {
 	db  *badger.DB
 	dir string
-	log *logger
+	// sealed is whether the database is encrypted, so that nothing of it may stand in plain text beside it.
+	sealed bool
+	log    *logger
 	// commit is commitTxn, but for tests.
 	commit func(*badger.Txn) error
 
@@ -102,7 +104,7 @@ func (s *Store) Counts(ctx context.Context) (store.Counts, error) {
 func (s *Store) OnDue(fn func(webhook string, due time.Time)) { s.onDue.Store(&fn) }
 
 // Corrupt is how many records turned up since Open that could not be read. They are left out of claims and
-// listings, stay in the counts, and a copy of what is left of each is in corrupt/records in the directory.
+// listings, stay in the counts, and what is left of each is in corrupt/records in the directory; of an encrypted one only its key.
 func (s *Store) Corrupt() uint64 { return s.corrupt.count.Load() }
 
 // Close waits for calls in flight, which for Kill and Prune means for their current step, and closes the
@@ -123,6 +125,7 @@ func (s *Store) close() error {
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("closing store: %w", err)
 	}
+	s.makePrivate()
 	return nil
 }
 
