@@ -89,6 +89,9 @@ type StoreProvider interface {
 	Identity() string
 	// Open opens the store. It is not called twice without a Close in between.
 	Open(logger *zap.Logger) (store.Store, error)
+	// Check reports settings with which the store, though it is open, could not be opened again. It is called when a configuration
+	// comes to a store that is open already.
+	Check() error
 	// Local says what of this machine's disk stands in while the store does not take events.
 	Local() Local
 }
@@ -217,11 +220,17 @@ func (a *App) Validate() error {
 }
 
 // Start has the store opened and deliveries begun. A store that cannot be opened is no error: the traffic
-// goes on, and opening is tried again until it succeeds. One that takes long is not waited for.
+// goes on, and opening is tried again until it succeeds. One that takes long is not waited for. But a configuration is
+// refused with which a store that is open now would not open again.
 func (a *App) Start() error {
 	c, err := a.acquire()
 	if err != nil {
 		return err
+	}
+	if c.opened.Load() != nil {
+		if err := a.provider.Check(); err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
 	}
 	if err := c.metrics.register(a.ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,7 +41,8 @@ type Authorize struct {
 	// For upstream: the path that is read with the caller's headers, behind prefix and version. Default: /queues.
 	Path string `json:"path,omitempty"`
 
-	// For bearer: the tokens that let a call through. May hold global placeholders such as {env.X} or {file./path}.
+	// For bearer: the tokens that let a call through. May hold global placeholders such as {env.X} or {file./path}, or be
+	// "sha256:" and the SHA-256 of a token in hexadecimal digits. That is what a Caddyfile's written-out tokens are adapted to.
 	Tokens []string `json:"tokens,omitempty"`
 
 	digests [][sha256.Size]byte // of the tokens
@@ -85,9 +87,34 @@ func (a *Authorize) provision() error {
 		if err != nil {
 			return fmt.Errorf("authorize: bearer: %w", err)
 		}
-		a.digests = append(a.digests, sha256.Sum256([]byte(token)))
+		a.digests = append(a.digests, digestOf(token))
 	}
 	return nil
+}
+
+const digestPrefix = "sha256:"
+
+// digestOf returns the digest of a token, or the one that stands in its place.
+func digestOf(token string) [sha256.Size]byte {
+	if text, ok := strings.CutPrefix(token, digestPrefix); ok {
+		if digest, err := hex.DecodeString(text); err == nil && len(digest) == sha256.Size {
+			return [sha256.Size]byte(digest)
+		}
+	}
+	return sha256.Sum256([]byte(token))
+}
+
+// hideTokens puts digests in the place of tokens that are written out, so that neither the admin endpoint's /config nor
+// Caddy's autosave.json gives them away.
+func hideTokens(tokens []string) []string {
+	hidden := make([]string, len(tokens))
+	for i, token := range tokens {
+		if hidden[i] = token; !strings.Contains(token, "{") && token != "" {
+			digest := digestOf(token)
+			hidden[i] = digestPrefix + hex.EncodeToString(digest[:])
+		}
+	}
+	return hidden
 }
 
 // allow returns nil if the caller may manage webhooks, else a problem to answer with. base is prefix and

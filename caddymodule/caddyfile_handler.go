@@ -114,7 +114,7 @@ func (h *Handler) parseAuthorize(d *caddyfile.Dispenser) error {
 	a := &Authorize{Mode: args[0]}
 	switch {
 	case a.Mode == "bearer":
-		a.Tokens = args[1:]
+		a.Tokens = hideTokens(args[1:])
 	case len(args) > 2 || (len(args) == 2 && a.Mode != "upstream"):
 		return d.Errf("authorize %s: unexpected %q", a.Mode, args[len(args)-1])
 	case len(args) == 2:

@@ -207,14 +207,14 @@ func (c *core) emitterConfig(a *App) emitter.Config {
 }
 
 // tend opens the store when it can be opened, closes it when the disk runs full, gives it what had to be
-// kept elsewhere, and prunes.
+// kept elsewhere, prunes, and erases former secrets.
 func (c *core) tend(ctx context.Context) {
 	c.openJournals()
 	c.tryOpen(time.Now())
 	close(c.tried)
 	ticker := time.NewTicker(tendInterval)
 	defer ticker.Stop()
-	var pruneAt time.Time
+	var pruneAt, eraseAt time.Time
 	journalsAt := time.Now().Add(minReopenWait)
 	for {
 		select {
@@ -238,6 +238,10 @@ func (c *core) tend(ctx context.Context) {
 		if e := c.opened.Load(); e != nil && now.After(pruneAt) {
 			pruneAt = now.Add(pruneInterval)
 			c.prune(ctx, e, now)
+		}
+		if e := c.opened.Load(); e != nil && now.After(eraseAt) {
+			eraseAt = now.Add(eraseInterval)
+			c.eraseSecrets(ctx, e, now)
 		}
 	}
 }

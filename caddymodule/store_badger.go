@@ -1,11 +1,13 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -43,14 +45,21 @@ type BadgerStore struct {
 	// 16777216 (16 MiB).
 	Reserve int64 `json:"reserve,omitempty"`
 
-	// Encrypts what is stored, with AES: 16, 24 or 32 bytes, in hexadecimal or base64 digits. May hold
-	// global placeholders such as {env.X} or {file./path}. It cannot be changed for a directory in use.
-	// Default: none.
+	// Encrypts what is stored, with AES: 16, 24 or 32 bytes, in hexadecimal or base64 digits. Give it as a
+	// placeholder, {env.X} or {file./path}: what is written out can be read in the configuration. Default: none.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
-	dir string
-	key []byte
+	// Keys that the directory may still have, likewise; "none" for no encryption. If it has one of these it is changed to
+	// encryption_key when the store is opened next, which a restart does and a reload does not. Default: none.
+	FormerEncryptionKeys []string `json:"former_encryption_keys,omitempty"`
+
+	dir        string
+	key        []byte
+	formerKeys [][]byte
 }
+
+// noKey stands among the former keys for a directory that is not encrypted.
+const noKey = "none"
 
 // CaddyModule returns the Caddy module information.
 func (*BadgerStore) CaddyModule() caddy.ModuleInfo {
@@ -58,7 +67,7 @@ func (*BadgerStore) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision resolves the settings. It does not touch the directory.
-func (s *BadgerStore) Provision(caddy.Context) error {
+func (s *BadgerStore) Provision(ctx caddy.Context) error {
 	if s.MinFree == 0 {
 		s.MinFree = defaultMinFree
 	}
@@ -77,15 +86,39 @@ func (s *BadgerStore) Provision(caddy.Context) error {
 	if s.dir, err = filepath.Abs(path); err != nil {
 		return fmt.Errorf("path: %w", err)
 	}
+	return s.provisionKeys(ctx, repl)
+}
+
+func (s *BadgerStore) provisionKeys(ctx caddy.Context, repl *caddy.Replacer) error {
 	if s.EncryptionKey == "" {
+		if len(s.FormerEncryptionKeys) > 0 {
+			return errors.New("former_encryption_keys: need an encryption_key to change to")
+		}
 		return nil
 	}
-	text, err := repl.ReplaceOrErr(s.EncryptionKey, true, true)
-	if err != nil {
-		return fmt.Errorf("encryption_key: %w", err)
-	}
-	if s.key, err = parseKey(text); err != nil {
-		return fmt.Errorf("encryption_key: %w", err)
+	for i, text := range append([]string{s.EncryptionKey}, s.FormerEncryptionKeys...) {
+		if i > 0 && text == noKey {
+			s.formerKeys = append(s.formerKeys, nil)
+			continue
+		}
+		if !strings.Contains(text, "{") {
+			ctx.Logger().Warn("an encryption_key is written out, so that who reads the configuration has it; give it as {env.NAME} or {file./path}")
+		}
+		text, err := repl.ReplaceOrErr(text, true, true)
+		if err != nil {
+			return fmt.Errorf("encryption_key: %w", err)
+		}
+		key, err := parseKey(strings.TrimSpace(text))
+		switch {
+		case err != nil:
+			return fmt.Errorf("encryption_key: %w", err)
+		case i == 0:
+			s.key = key
+		case bytes.Equal(key, s.key):
+			return errors.New("encryption_key: a former key is the same as the new one")
+		default:
+			s.formerKeys = append(s.formerKeys, key)
+		}
 	}
 	return nil
 }
@@ -121,14 +154,22 @@ func (s *BadgerStore) Local() Local {
 	return Local{Dir: s.dir, Reserve: s.Reserve, MinFree: uint64(s.MinFree)}
 }
 
+// Check reports whether the directory has another encryption key than those given.
+func (s *BadgerStore) Check() error { return badger.CheckKey(s.options()) }
+
 // Open opens the database.
 func (s *BadgerStore) Open(logger *zap.Logger) (store.Store, error) {
-	logger = logger.Named("badger")
-	return badger.Open(badger.Options{
-		Dir:           s.dir,
-		EncryptionKey: s.key,
-		Logf:          badgerLog(logger),
-	})
+	o := s.options()
+	o.Logf = badgerLog(logger.Named("badger"))
+	o.Room = func() (uint64, error) {
+		free, err := freeSpace(s.dir)
+		return free - min(free, uint64(s.MinFree)), err
+	}
+	return badger.Open(o)
+}
+
+func (s *BadgerStore) options() badger.Options {
+	return badger.Options{Dir: s.dir, EncryptionKey: s.key, FormerKeys: s.formerKeys}
 }
 
 // badgerLog passes on what Badger says. Its own infos are a trace of its inner life.
@@ -150,7 +191,7 @@ func badgerLog(logger *zap.Logger) func(level, message string) {
 //	badger [<path>] {
 //		min_free       <size>
 //		reserve        <size>
-//		encryption_key <key>
+//		encryption_key <key> [<former key>|none...]
 //	}
 func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the engine's name
@@ -167,7 +208,7 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return block.parse(map[string]func() error{
 		"min_free":       func() error { return block.size(&s.MinFree, maxMinFree) },
 		"reserve":        func() error { return s.parseReserve(&block) },
-		"encryption_key": func() error { return s.parseEncryptionKey(&block) },
+		"encryption_key": func() error { return s.parseEncryptionKeys(&block) },
 	})
 }
 
@@ -181,15 +222,24 @@ func (s *BadgerStore) parseReserve(block *settings) error {
 	return nil
 }
 
-func (s *BadgerStore) parseEncryptionKey(block *settings) error {
-	if err := block.text(&s.EncryptionKey); err != nil {
+func (s *BadgerStore) parseEncryptionKeys(block *settings) error {
+	keys, err := block.args()
+	if err != nil {
 		return err
 	}
-	if strings.Contains(s.EncryptionKey, "{") { // a placeholder, known only when the server runs
-		return nil
+	for i, key := range keys {
+		if strings.Contains(key, "{") || i > 0 && key == noKey { // a placeholder is known only when the server runs
+			continue
+		}
+		if _, err := parseKey(key); err != nil {
+			return block.d.Errf("encryption_key: %v", err)
+		}
 	}
-	if _, err := parseKey(s.EncryptionKey); err != nil {
-		return block.d.Errf("encryption_key: %v", err)
+	s.EncryptionKey, s.FormerEncryptionKeys = keys[0], keys[1:]
+	for i, key := range keys {
+		if slices.Contains(keys[:i], key) {
+			return block.d.Err("encryption_key: a key is given twice")
+		}
 	}
 	return nil
 }
