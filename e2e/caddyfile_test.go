@@ -23,7 +23,6 @@ type config struct {
 const standardCaddyfile = `{
 	admin unix/ADMIN
 	debug
-	persist_config off
 	auto_https off
 	GLOBAL
 	benti {

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +37,7 @@ func (p *proxy) do(ctx context.Context, method, path, body string, header ...str
 	}
 	defer response.Body.Close()
 	got, err := io.ReadAll(response.Body)
+	p.checkAnswer(method+" "+path, response.Header, got)
 	return &answer{status: response.StatusCode, header: response.Header, body: string(got)}, err
 }
 
@@ -112,8 +112,6 @@ func (p *proxy) registerInstance(url string, events ...string) *webhook {
 func instanceRegistration(url, secret string, events ...string) string {
 	return fmt.Sprintf(`{"events":["%s"],"url":%q,"secret":%q}`, strings.Join(events, `","`), url, secret)
 }
-
-func (p *proxy) newSecret() string { return p.secret("a secret " + rand.Text()) }
 
 // webhooks lists them.
 func (p *proxy) webhooks(header ...string) []webhook {

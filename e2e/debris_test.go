@@ -16,8 +16,14 @@ import (
 // owing is a proxy that was killed, or stopped in order, while it owed the events of the first n tickets.
 func owing(t *testing.T, n int, end func(*proxy)) (*proxy, *receiver) {
 	t.Helper()
+	return owingIn(t, n, "reserve 1MiB", end)
+}
+
+// owingIn is owing with other settings of the store.
+func owingIn(t *testing.T, n int, store string, end func(*proxy)) (*proxy, *receiver) {
+	t.Helper()
 	up, rc := newUpstream(t), newReceiver(t)
-	p := site(t, up, config{global: "metrics", delivery: patientRetry, store: "reserve 1MiB"})
+	p := site(t, up, config{global: "metrics", delivery: patientRetry, store: store})
 	p.register("ticket", rc.url("/"))
 	rc.down()
 	for range n {
@@ -31,6 +37,16 @@ func owing(t *testing.T, n int, end func(*proxy)) (*proxy, *receiver) {
 // What a crash, or a careless hand, may leave in the store's directory costs nothing that was acknowledged.
 func TestDebrisOfACrashCostsNothing(t *testing.T) {
 	t.Parallel()
+	for name, key := range map[string]string{"plain": "", "encrypted": "\nencryption_key 000102030405060708090a0b0c0d0e0f"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testDebris(t, "reserve 1MiB"+key)
+		})
+	}
+}
+
+func testDebris(t *testing.T, store string) {
+	t.Helper()
 	const owed = 50
 	for _, c := range []struct {
 		name string
@@ -63,7 +79,7 @@ func TestDebrisOfACrashCostsNothing(t *testing.T) {
 			if c.end == nil {
 				c.end = (*proxy).kill
 			}
-			p, rc := owing(t, owed, c.end)
+			p, rc := owingIn(t, owed, store, c.end)
 			c.make(t, p.data)
 			offset := p.output.len()
 			p.start()

@@ -18,7 +18,7 @@ func TestRequestsInFlightKeepTheirEventsWhenTheDirectiveGoes(t *testing.T) {
 	const requests = 5
 	answers := holdTickets(t, p, up, requests)
 	without := with
-	without.caddyfile = "{\n\tadmin unix/ADMIN\n\tdebug\n\tpersist_config off\n\tauto_https off\n\tGLOBAL\n}\nhttp://:PORT {\n\treverse_proxy UPSTREAM\n}\n"
+	without.caddyfile = "{\n\tadmin unix/ADMIN\n\tdebug\n\tauto_https off\n\tGLOBAL\n}\nhttp://:PORT {\n\treverse_proxy UPSTREAM\n}\n"
 	p.reload(without)
 	up.letGo()
 	for range requests {

@@ -33,8 +33,9 @@ type proxy struct {
 	output   output
 	client   *http.Client
 
-	mu      sync.Mutex
-	secrets []string // that must not be logged
+	mu          sync.Mutex
+	secrets     []string // that must not come out, see [leak]
+	hookSecrets []string // those among them that are webhooks'
 
 	cmd  *exec.Cmd // nil unless running
 	done chan struct{}
@@ -42,7 +43,7 @@ type proxy struct {
 }
 
 // site starts a proxy in front of up. When the test ends the proxy is stopped, and the test fails if it does not
-// stop in order, panicked, raced or logged a secret.
+// stop in order, panicked, raced or let out a secret.
 func site(t *testing.T, up *upstream, c config) *proxy {
 	t.Helper()
 	p := newProxy(t, up, c)
@@ -70,9 +71,12 @@ func newProxy(t *testing.T, up *upstream, c config) *proxy {
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
 		if p.cmd != nil {
+			p.askAll()
 			p.stop()
 		}
 		p.checkOutput()
+		p.checkUpstream()
+		p.checkFiles()
 		os.RemoveAll(dir)
 	})
 	return p
@@ -217,24 +221,15 @@ func (p *proxy) adminCall(method, path, contentType, body string) (status int, a
 	}
 	defer response.Body.Close()
 	answer, err = io.ReadAll(response.Body)
+	p.checkAnswer(path, response.Header, answer)
 	return response.StatusCode, answer, err
-}
-
-// secret makes a text known as one that must never be logged.
-func (p *proxy) secret(text string) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.secrets = append(p.secrets, text)
-	return text
 }
 
 // checkOutput looks at all that the process wrote, which is at level debug.
 func (p *proxy) checkOutput() {
 	all, _ := p.output.from(0)
-	for _, secret := range p.secrets {
-		if at := bytes.Index(all, []byte(secret)); at >= 0 {
-			p.t.Errorf("a secret is in the log: %s", lineAt(all, at))
-		}
+	if line := leak(all, p.knownSecrets()); line != "" {
+		p.t.Errorf("a secret is in the log: %s", line)
 	}
 	for _, bad := range []string{"DATA RACE", "panic", "fatal error:", "goroutine 1 ["} {
 		if at := bytes.Index(all, []byte(bad)); at >= 0 {

@@ -16,7 +16,6 @@ import (
 const everySetting = `{
 	admin unix/ADMIN
 	debug
-	persist_config off
 	auto_https off
 	benti {
 		store badger DATA {
@@ -163,7 +162,7 @@ func TestOneLineIsEnough(t *testing.T) {
 // Wherever the directive stands, and whatever is in front of it.
 func TestHandlerWorksInAllBlocks(t *testing.T) {
 	t.Parallel()
-	const global = "{\n\tadmin unix/ADMIN\n\tdebug\n\tpersist_config off\n\tbenti {\n\t\tstore badger DATA\n\t\tdelivery {\n\t\t\ttrust_pool file CA\n\t\t\tLOCAL\n\t\t}\n\t}\n}\n"
+	const global = "{\n\tadmin unix/ADMIN\n\tdebug\n\tbenti {\n\t\tstore badger DATA\n\t\tdelivery {\n\t\t\ttrust_pool file CA\n\t\t\tLOCAL\n\t\t}\n\t}\n}\n"
 	for _, c := range []struct{ name, site, prefix string }{
 		{"behind the proxy", "reverse_proxy UPSTREAM\nbenti_webhooks", ""},
 		{"handle", "handle /v1/* {\nbenti_webhooks\nreverse_proxy UPSTREAM\n}\nhandle {\nrespond 404\n}", ""},
