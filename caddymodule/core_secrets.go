@@ -23,8 +23,14 @@ func (c *core) eraseSecrets(ctx context.Context, e *engine, now time.Time) {
 			continue
 		}
 		err := eraseSecret(ctx, e.store, w.ID, now)
-		if err == nil || errors.Is(err, errSigns) || errors.Is(err, store.ErrNotFound) || ctx.Err() != nil {
+		switch {
+		case err == nil:
+			c.logger().Info("erased the former secret of a webhook", zap.String("webhook", w.ID))
 			continue
+		case errors.Is(err, errSigns) || errors.Is(err, store.ErrNotFound):
+			continue
+		case ctx.Err() != nil:
+			return
 		}
 		c.metrics.storeErrors.Inc()
 		c.logger().Error("erasing a webhook's former secret; tried again", zap.String("webhook", w.ID), zap.Error(err))
