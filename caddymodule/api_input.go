@@ -261,7 +261,7 @@ func checkURL(text string) (string, error) {
 	if len(text) > maxURL {
 		return "", fmt.Errorf("may be %d bytes long at most", maxURL)
 	}
-	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return "", errors.New("must not hold spaces or control characters")
 	}
 	u, err := url.Parse(text)

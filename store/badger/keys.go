@@ -42,10 +42,9 @@ func parseUUID(s string) (uuid, error) {
 		return u, fmt.Errorf("id %.40q is not a UUID", s)
 	}
 	at := 0
-	for i := 0; i < 36; {
-		if s[i] == '-' {
-			i++
-			continue
+	for i := 0; i < 36; i += 2 {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
+			i++ // a dash
 		}
 		hi, lo := nibble(s[i]), nibble(s[i+1])
 		if hi|lo > 15 {
@@ -53,7 +52,6 @@ func parseUUID(s string) (uuid, error) {
 		}
 		u[at] = hi<<4 | lo
 		at++
-		i += 2
 	}
 	return u, nil
 }
