@@ -65,7 +65,7 @@ func bareRecord(d *store.Delivery) (record, index []byte) {
 	due := uint64(d.Due.UnixNano())
 	index = append([]byte{'q'}, webhook[:]...)
 	for shift := 56; shift >= 0; shift -= 8 {
-		index = append(index, byte(due>>shift))
+		index = append(index, byte(due>>shift)) //nolint:gosec // a byte of it each time
 	}
 	return record, append(index, id[:]...)
 }

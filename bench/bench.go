@@ -194,7 +194,7 @@ func (b *bench) profileSelf(name string, run func() error) error {
 	if b.profiles == "" {
 		return nil
 	}
-	file, err := os.Create(filepath.Join(b.profiles, name+".pprof"))
+	file, err := os.Create(filepath.Join(b.profiles, name+".pprof")) //nolint:gosec // a file that the caller named
 	if err != nil {
 		return err
 	}

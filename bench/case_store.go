@@ -77,7 +77,7 @@ func (b *bench) enqueueOurs(ctx context.Context, callers, fanOut int, d time.Dur
 
 func checkEnqueued(ctx context.Context, st store.Store, n int) error {
 	counts, err := st.Counts(ctx)
-	if err == nil && counts.Pending != uint64(n) {
+	if err == nil && counts.Pending != uint64(n) { //nolint:gosec // a count
 		err = fmt.Errorf("%d deliveries are pending, %d were enqueued: %w", counts.Pending, n, errLost)
 	}
 	return err

@@ -92,7 +92,7 @@ func (b *bench) startProxy(ctx context.Context, c proxyConfig) (*proxy, error) {
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	log, err := os.Create(filepath.Join(dir, "log")) //nolint:gosec // our own directory
 	if err != nil {
 		return nil, err
 	}

@@ -123,7 +123,7 @@ func (s *settings) size(to *int64, limit uint64) error {
 	if err != nil || n == 0 || n > limit {
 		return s.d.Errf("%s must be a size from 1B to %s, such as 1MiB, not %q", name, sizeText(limit), value)
 	}
-	*to = int64(n)
+	*to = int64(n) //nolint:gosec // limit is below 2^63
 	return nil
 }
 

@@ -151,7 +151,7 @@ func (s *BadgerStore) Identity() string { return "badger:" + s.dir }
 
 // Local places the reserve in the database's directory.
 func (s *BadgerStore) Local() Local {
-	return Local{Dir: s.dir, Reserve: s.Reserve, MinFree: uint64(s.MinFree)}
+	return Local{Dir: s.dir, Reserve: s.Reserve, MinFree: uint64(s.MinFree)} //nolint:gosec // positive, by Validate
 }
 
 // Check reports whether the directory has another encryption key than those given.
@@ -163,7 +163,7 @@ func (s *BadgerStore) Open(logger *zap.Logger) (store.Store, error) {
 	o.Logf = badgerLog(logger.Named("badger"))
 	o.Room = func() (uint64, error) {
 		free, err := freeSpace(s.dir)
-		return free - min(free, uint64(s.MinFree)), err
+		return free - min(free, uint64(s.MinFree)), err //nolint:gosec // positive, by Validate
 	}
 	return badger.Open(o)
 }

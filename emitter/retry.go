@@ -33,7 +33,7 @@ func failures(d *store.Delivery) int { return max(len(d.Attempts)-d.Spent, 0) }
 
 // jitter returns what the waits after one attempt are multiplied with: 20 % either way, so that attempts that
 // failed together are not made again together.
-func jitter() float64 { return 0.8 + 0.4*rand.Float64() }
+func jitter() float64 { return 0.8 + 0.4*rand.Float64() } //nolint:gosec // to spread load, not to be secret
 
 // retryAfter reads the Retry-After header (RFC 9110, section 10.2.3), seconds or an HTTP date, of a 429 or 503.
 // It returns 0 for other statuses and for what cannot be read, and never more than maxRetryAfter.

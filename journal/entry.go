@@ -38,8 +38,8 @@ const (
 
 // identifier makes the id of an entry. It has to be unique, not secret: one that takes no system call will do.
 func identifier() (id [idSize]byte) {
-	binary.LittleEndian.PutUint64(id[:], rand.Uint64())
-	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
+	binary.LittleEndian.PutUint64(id[:], rand.Uint64())  //nolint:gosec // unique, not secret
+	binary.LittleEndian.PutUint64(id[8:], rand.Uint64()) //nolint:gosec // likewise
 	return id
 }
 
@@ -58,7 +58,7 @@ func (e *Entry) encode(b *[slotSize]byte, id [idSize]byte) {
 
 func putText(b []byte, at int, s string, limit int) int {
 	s = cut(s, limit)
-	binary.LittleEndian.PutUint16(b[at:], uint16(len(s)))
+	binary.LittleEndian.PutUint16(b[at:], uint16(len(s))) //nolint:gosec // cut to limit
 	return at + 2 + copy(b[at+2:], s)
 }
 
@@ -83,7 +83,7 @@ func decodeEntry(b []byte) (Entry, bool) {
 	}
 	e := Entry{
 		ID:   hex.EncodeToString(b[8 : 8+idSize]),
-		Time: time.Unix(0, int64(binary.LittleEndian.Uint64(b[8+idSize:]))).UTC(),
+		Time: time.Unix(0, int64(binary.LittleEndian.Uint64(b[8+idSize:]))).UTC(), //nolint:gosec // undoes encode
 	}
 	rest := b[slotText:]
 	for _, text := range []*string{&e.Method, &e.Path, &e.Project, &e.Item} {

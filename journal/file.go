@@ -25,7 +25,7 @@ func openFile(path string) (*os.File, error) {
 	// Whoever moves a file aside does so under its lock. What was opened just before that is no longer the file
 	// of this name once the lock has been had, and counts for nothing.
 	for range 10 {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // from the configuration
 		if err != nil {
 			return nil, err
 		}
@@ -55,7 +55,7 @@ func claimFile(f *os.File, path string) (current bool, err error) {
 	if err := lock(f); err != nil {
 		return false, fmt.Errorf("%s: %w", path, err)
 	}
-	named, err := os.Stat(path)
+	named, err := os.Stat(path) //nolint:gosec // from the configuration
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
 	}

@@ -70,7 +70,7 @@ func openInFlight(path string, slots int) (*InFlight, []Entry, error) {
 	f := &InFlight{notes: notes, doubts: d, claims: make([]atomic.Uint32, slots), free: make([]int32, slots)}
 	f.buffers.New = func() any { return new([slotSize]byte) }
 	for i := range f.free {
-		f.free[i] = int32(slots - 1 - i)
+		f.free[i] = int32(slots - 1 - i) //nolint:gosec // slots is a few thousand
 	}
 	entries, err := d.add(left)
 	if err == nil {

@@ -21,13 +21,13 @@ func fits(n int, room int64) bool { return int64(n) <= math.MaxUint32 && recordS
 func recordSum(generation uint64, payload []byte) uint32 {
 	var b [12]byte
 	binary.LittleEndian.PutUint64(b[:], generation)
-	binary.LittleEndian.PutUint32(b[8:], uint32(len(payload)))
+	binary.LittleEndian.PutUint32(b[8:], uint32(len(payload))) //nolint:gosec // see fits
 	return crc32.Update(crc32.Checksum(b[:], castagnoli), castagnoli, payload)
 }
 
 func appendRecord(b []byte, generation uint64, payload []byte) []byte {
 	end := int64(len(b)) + recordSize(len(payload))
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload))) //nolint:gosec // see fits
 	b = binary.LittleEndian.AppendUint32(b, recordSum(generation, payload))
 	b = binary.LittleEndian.AppendUint64(b, generation)
 	b = append(b, payload...)

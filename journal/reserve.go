@@ -217,7 +217,7 @@ func (r *Reserve) room() int64 { return r.Size() &^ 7 }
 // wrong here may keep the rest from being read.
 func (r *Reserve) setAside(s span) {
 	r.corrupt.Add(1)
-	f, err := os.OpenFile(r.path+".corrupt", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(r.path+".corrupt", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600) //nolint:gosec // from the configuration
 	if err != nil {
 		return
 	}

@@ -37,13 +37,13 @@ func (t *tally) revert(c counters, finished uint64) {
 func (t *tally) claim(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.delivering += uint64(n)
+	t.delivering += uint64(n) //nolint:gosec // a number of deliveries
 }
 
 func (t *tally) release(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.delivering -= uint64(n)
+	t.delivering -= uint64(n) //nolint:gosec // a number of deliveries
 }
 
 func (t *tally) counts() store.Counts {

@@ -88,7 +88,7 @@ func (u uuid) time() (time.Time, bool) {
 	}
 	var b [8]byte
 	copy(b[2:], u[:6])
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(b[:]))), true
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(b[:]))), true //nolint:gosec // 48 bits
 }
 
 // slot is a place in the due order of one webhook: when due, then which delivery.
@@ -103,14 +103,14 @@ var endSlot = slot{
 func newSlot(due time.Time, id uuid) slot {
 	var s slot
 	// Flipping the sign bit puts times before 1970 in front of those after it.
-	binary.BigEndian.PutUint64(s[:8], uint64(nanos(due))^1<<63)
+	binary.BigEndian.PutUint64(s[:8], uint64(nanos(due))^1<<63) //nolint:gosec // the same bits
 	copy(s[8:], id[:])
 	return s
 }
 
 func (s slot) id() uuid { return uuid(s[8:]) }
 
-func (s slot) nanos() int64 { return int64(binary.BigEndian.Uint64(s[:8]) ^ 1<<63) }
+func (s slot) nanos() int64 { return int64(binary.BigEndian.Uint64(s[:8]) ^ 1<<63) } //nolint:gosec // the same bits
 
 func (s slot) due() time.Time { return fromNanos(s.nanos()) }
 

@@ -17,7 +17,7 @@ const lockPatience = time.Second
 // withLock calls fn while no other process has the directory open. It takes the same lock as Badger
 // (flock on the directory), which the kernel drops with the process: a LOCK file left by a kill does not matter.
 func withLock(dir string, fn func() error) error {
-	d, err := os.Open(dir)
+	d, err := os.Open(dir) //nolint:gosec // from the configuration
 	if err != nil {
 		return err
 	}
