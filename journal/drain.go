@@ -21,10 +21,10 @@ const (
 // records have been drained is not written down: after a crash or a Close before the last one was, all of
 // them come again, so fn must bear with that. fn may keep the records, and may append.
 //
-// Appends go on meanwhile, and what they add is handed out too. When nothing is left the file is reset, and all
-// its room is there again. If that fails everything has been handed out nevertheless, and the reset is tried again
-// before the next append. Under a steady stream of appends Drain gives up catching up after some rounds: it
-// returns nil with the latest records left, and the file is not reset.
+// Appends go on meanwhile, and what they add is handed out too. When nothing is left the file is reset: all its room
+// is there again, and zeros stand where the records were. If that fails everything has been handed out nevertheless, and
+// the reset is tried again before the next append. Under a steady stream of appends Drain gives up catching up after
+// some rounds: it returns nil with the latest records left, and the file is not reset.
 //
 // A record found damaged now is treated like one found damaged at open. One that the disk would not
 // read stays: the rest is handed out, then the error returned. One Drain runs at a time, a second waits for it.
@@ -135,7 +135,7 @@ func (r *Reserve) reset() (bool, error) {
 	if closed {
 		return false, ErrClosed
 	}
-	used := r.tail != recordsStart || r.leftovers
+	used, tail := r.tail != recordsStart || r.leftovers, r.tail
 	if left > 0 || (!used && !r.headerDue) {
 		return left == 0, nil
 	}
@@ -148,6 +148,7 @@ func (r *Reserve) reset() (bool, error) {
 	if err := r.writeHeaders(); err != nil {
 		return false, fmt.Errorf("resetting reserve: %w", err)
 	}
+	r.wipe(tail)
 	if r.Size() != r.want {
 		r.resize()
 		if err := r.measure(); err != nil {
@@ -155,4 +156,15 @@ func (r *Reserve) reset() (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// wipe puts zeros over drained records, so that what they hold does not lie about for ever. They do not count any
+// more: where that fails they stay until others are written over them.
+func (r *Reserve) wipe(tail int64) {
+	zeros := make([]byte, min(max(tail-recordsStart, 0), windowSize))
+	for at := int64(recordsStart); at < tail; at += int64(len(zeros)) {
+		if _, err := r.writeAt(zeros[:min(int64(len(zeros)), tail-at)], at); err != nil {
+			return
+		}
+	}
 }

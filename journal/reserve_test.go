@@ -499,3 +499,20 @@ func TestCloseWaitsForAppendsInFlight(t *testing.T) {
 		t.Errorf("%d records, want %d", got, n)
 	}
 }
+
+func TestDrainedRecordsAreWiped(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "reserve")
+	r := openSized(t, path, 1<<20)
+	const words = "plain to see"
+	record := strings.Repeat(words, 25_000) // more than is wiped at a time
+	fill(t, r, words, record, words)
+	want(t, drain(t, r), words, record, words)
+	content, err := os.ReadFile(path)
+	if err != nil || strings.Contains(string(content), words) {
+		t.Errorf("drained records can be read, or not the file: %v", err)
+	}
+	fill(t, r, "next")
+	shut(t, r)
+	want(t, drain(t, open(t, path)), "next")
+}
