@@ -1,7 +1,6 @@
 package badger
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +8,6 @@ import (
 	"runtime"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/ristretto/v2/z"
 )
 
 // A directory that is not encrypted becomes so by way of a copy: Badger by itself would leave in plain text what it does
@@ -100,20 +98,30 @@ func (o *Options) copyEncrypted(log *logger) error {
 	return syncPath(o.Dir)
 }
 
+// copyInto copies record by record. Badger's own streams would take hundreds of MiB of memory.
 func copyInto(from *badger.DB, o badger.Options) error {
-	to, err := badger.Open(o)
+	to, err := badger.Open(o.WithSyncWrites(false)) // its files are synced when they are all there
 	if err != nil {
 		return err
 	}
-	writer := to.NewStreamWriter()
-	if err := writer.Prepare(); err != nil {
-		return errors.Join(err, to.Close())
-	}
-	stream := from.NewStream()
-	stream.NumGo, stream.MaxSize = 2, 4<<20 // its defaults are for machines of its own
-	stream.Send = func(buf *z.Buffer) error { return writer.Write(buf) }
-	err = stream.Orchestrate(context.Background())
-	return errors.Join(err, writer.Flush(), to.Close())
+	batch := to.NewWriteBatch()
+	defer batch.Cancel()
+	err = from.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			item := it.Item()
+			value, err := item.ValueCopy(nil)
+			if err != nil {
+				return err
+			}
+			if err := batch.SetEntry(badger.NewEntry(item.KeyCopy(nil), value).WithMeta(item.UserMeta())); err != nil {
+				return err
+			}
+		}
+		return batch.Flush()
+	})
+	return errors.Join(err, to.Close())
 }
 
 // finishEncrypting puts a whole copy, if there is one, in the place of the plain files. It goes on where it was
