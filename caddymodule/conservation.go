@@ -42,7 +42,7 @@ func (c *core) conservation(ctx context.Context) conservationView {
 	}
 	if e := c.opened.Load(); e != nil {
 		if n, err := e.store.Counts(ctx); err == nil {
-			v.UnaccountedDeliveries = int64(n.Enqueued) - int64(n.Pending+n.Delivering+n.Delivered+n.Dead+n.Dropped+n.Pruned)
+			v.UnaccountedDeliveries = int64(n.Enqueued) - int64(n.Pending+n.Delivering+n.Delivered+n.Dead+n.Dropped+n.Pruned) //nolint:gosec // counts
 		}
 	}
 	return v

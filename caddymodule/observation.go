@@ -87,7 +87,7 @@ func (o *observation) end(c *capture) {
 	var unkept *atomic.Int32
 	if len(events) > 1 {
 		unkept = new(atomic.Int32)
-		unkept.Store(int32(len(events)))
+		unkept.Store(int32(len(events))) //nolint:gosec // a handful
 	}
 	for i := range events {
 		ev := &events[i]
