@@ -1,8 +1,8 @@
 package nats
 
 import (
-	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,34 +34,40 @@ func newPrefix() string { return "t" + strings.ReplaceAll(uuid.NewString(), "-",
 
 func TestConformance(t *testing.T) {
 	srv := startServer(t, t.TempDir())
-	t.Run("one instance", func(t *testing.T) {
-		storetest.Run(t, func(t *testing.T) store.Store { return open(t, alone(t, srv.ClientURL(), newPrefix())) })
-	})
+	storetest.Run(t, func(t *testing.T) store.Store { return open(t, alone(t, srv.ClientURL(), newPrefix())) })
 }
 
 // TestDurability crashes by cutting the connection: what an instance has in memory is lost, and it says no farewell. The one
 // that comes next has its name.
 func TestDurability(t *testing.T) {
 	srv := startServer(t, t.TempDir())
-	places := make(map[string]string) // which prefix a directory stands for
-	prefix := func(dir string) string {
-		if places[dir] == "" {
-			places[dir] = newPrefix()
-		}
-		return places[dir]
+	for name, keep := range map[string]time.Duration{"whole log": 0, "snapshots and a log cut off all the time": 5 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			prefixes, opened := make(map[string]string), make(map[string]*Store) // by the directory that they stand for
+			storetest.RunDurable(t, storetest.Engine{
+				Open: func(dir string) (store.Store, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if prefixes[dir] == "" {
+						prefixes[dir] = newPrefix()
+					}
+					o := alone(t, srv.ClientURL(), prefixes[dir])
+					if keep > 0 {
+						o.keepEvery, o.snapshotTail, o.purgeAge = keep, 3, 2*keep
+					}
+					s, err := Open(o)
+					opened[dir] = s
+					return s, err
+				},
+				Crash: func(from, into string) error {
+					mu.Lock()
+					defer mu.Unlock()
+					prefixes[into] = prefixes[from]
+					opened[from].crash()
+					return nil
+				},
+			})
+		})
 	}
-	opened := make(map[string]*Store)
-	_ = filepath.Base
-	storetest.RunDurable(t, storetest.Engine{
-		Open: func(dir string) (store.Store, error) {
-			s, err := Open(alone(t, srv.ClientURL(), prefix(dir)))
-			opened[dir] = s
-			return s, err
-		},
-		Crash: func(from, into string) error {
-			places[into] = prefix(from)
-			opened[from].crash()
-			return nil
-		},
-	})
 }

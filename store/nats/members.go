@@ -86,12 +86,18 @@ func (m *membership) leave(seq uint64, id uuid.UUID) bool {
 }
 
 func (m *membership) change(seq uint64) {
-	m.view, m.current = seq, nil
+	m.view = seq
+	m.list()
+	m.settle()
+}
+
+// list has current say who the members are.
+func (m *membership) list() {
+	m.current = nil
 	for id := range m.members {
 		m.current = append(m.current, id)
 	}
 	slices.SortFunc(m.current, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
-	m.settle()
 }
 
 // yield notes that what a member has claimed is its own by a view.

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,9 +38,9 @@ type Options struct {
 	// Logf is told of troubles. level is one of debug, info, warn and error. Default: nobody is.
 	Logf func(level, message string)
 
-	beat         time.Duration // beatInterval, but for tests
-	snapshotTail uint64        // tests: a snapshot is made after so many messages
-	keepEvery    time.Duration
+	// The constants of these names, but for tests.
+	beat, keepEvery, purgeAge time.Duration
+	snapshotTail              uint64
 }
 
 // Open connects, makes the stream if there is none, reads what it holds, and joins the other instances.
@@ -47,9 +48,10 @@ func Open(o Options) (*Store, error) {
 	if o.Logf == nil {
 		o.Logf = func(string, string) {}
 	}
-	if o.beat == 0 {
-		o.beat = beatInterval
-	}
+	o.beat = cmp.Or(o.beat, beatInterval)
+	o.keepEvery = cmp.Or(o.keepEvery, keepInterval)
+	o.purgeAge = cmp.Or(o.purgeAge, purgeAge)
+	o.snapshotTail = cmp.Or(o.snapshotTail, snapshotTail)
 	s := &Store{
 		options: o, instance: uuid.New(), names: newNames(o.Prefix), state: newState(),
 		claims: make(map[address]*claim), flights: make(map[uint64]*flight),

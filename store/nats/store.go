@@ -37,6 +37,8 @@ type Store struct {
 	lease    time.Time
 	yielding uint64 // the latest view that we have yielded, or are about to
 	flights  map[uint64]*flight
+	// snapshots are those made or met, the latest last.
+	snapshots []taken
 
 	contents contents
 	ops      chan *op
