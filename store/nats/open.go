@@ -19,7 +19,7 @@ const (
 	// joinTime is how long Open waits until it is this instance's turn to deliver. It does not have to be.
 	joinTime = 2 * time.Second
 	// catchUpTime is how long Open may take to read the log.
-	catchUpTime = 10 * time.Minute
+	catchUpTime = time.Minute
 )
 
 // Options say where the store is.

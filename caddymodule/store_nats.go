@@ -1,0 +1,237 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/nats"
+)
+
+func init() {
+	caddy.RegisterModule(new(NATSStore))
+}
+
+const (
+	defaultNATSPrefix   = "bentihooks"
+	defaultNATSReplicas = 3
+	maxNATSReplicas     = 5
+)
+
+// natsPrefix is what a name of a stream and the first part of a subject may be.
+var natsPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// NATSStore keeps webhooks and deliveries in NATS JetStream, for several instances that share them: any of them delivers,
+// and none delivers what another does. It needs nats-server 2.10 or newer.
+type NATSStore struct {
+	// The servers, such as nats://host:4222 or tls://host:4222. One that answers is enough. May hold global placeholders.
+	URLs []string `json:"urls,omitempty"`
+
+	// How to log in: nothing, or one of the following. Each may hold global placeholders such as {env.X} or {file./path}.
+
+	// The path of a file with credentials: a JWT and its seed.
+	Creds string `json:"creds,omitempty"`
+	// A name and a password.
+	User     string `json:"user,omitempty"`
+	Password string `json:"password,omitempty"`
+	// A token.
+	Token string `json:"token,omitempty"`
+	// The seed of an nkey, which begins with SU.
+	NKey string `json:"nkey,omitempty"`
+
+	// How to trust the servers, and to be trusted by them. Without it, tls:// URLs trust the system's authorities.
+	TLS *NATSTLS `json:"tls,omitempty"`
+
+	// The name of the stream, and the first part of all subjects: letters, digits, - and _. Instances with the same prefix
+	// share everything. Default: bentihooks.
+	Prefix string `json:"prefix,omitempty"`
+
+	// On how many servers the stream is kept, if it has to be made: 1 to 5. A stream that is there is used as it is.
+	// Default: 3.
+	Replicas int `json:"replicas,omitempty"`
+
+	// Where this instance keeps its reserve and its notes of requests in flight: a directory of its own on the local
+	// disk. May hold global placeholders. Default: the folder benti-nats of Caddy's data directory.
+	Dir string `json:"dir,omitempty"`
+
+	// The size of the reserve in bytes: a file that is given its place on the disk beforehand, and takes events, as durably,
+	// while NATS does not. An event takes about 400 bytes of it. Default: 16777216 (16 MiB).
+	Reserve int64 `json:"reserve,omitempty"`
+
+	dir     string
+	options nats.Options
+}
+
+// NATSTLS says which certificates are used with NATS.
+type NATSTLS struct {
+	// The path of a file with the authorities that the servers' certificates are verified against. Default: the system's.
+	CA string `json:"ca,omitempty"`
+	// The paths of a certificate and its key that this client shows. Default: none.
+	Cert string `json:"cert,omitempty"`
+	Key  string `json:"key,omitempty"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*NATSStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "benti.stores.nats", New: func() caddy.Module { return new(NATSStore) }}
+}
+
+// Provision resolves the settings. It connects to nothing.
+func (s *NATSStore) Provision(caddy.Context) error {
+	if s.Prefix == "" {
+		s.Prefix = defaultNATSPrefix
+	}
+	if s.Replicas == 0 {
+		s.Replicas = defaultNATSReplicas
+	}
+	if s.Reserve == 0 {
+		s.Reserve = defaultReserve
+	}
+	repl := caddy.NewReplacer()
+	dir := s.Dir
+	if dir == "" {
+		dir = filepath.Join(caddy.AppDataDir(), "benti-nats")
+	}
+	dir, err := repl.ReplaceOrErr(dir, true, true)
+	if err != nil {
+		return fmt.Errorf("dir: %w", err)
+	}
+	if s.dir, err = filepath.Abs(dir); err != nil {
+		return fmt.Errorf("dir: %w", err)
+	}
+	s.options = nats.Options{Prefix: s.Prefix, Replicas: s.Replicas}
+	for _, raw := range s.URLs {
+		u, err := repl.ReplaceOrErr(raw, true, true)
+		if err != nil {
+			return fmt.Errorf("url: %w", err)
+		}
+		if err := checkNATSURL(u); err != nil {
+			return err
+		}
+		s.options.URLs = append(s.options.URLs, u)
+	}
+	s.options.Connect, err = s.connectOptions(repl)
+	return err
+}
+
+// Validate checks what can be told without connecting.
+func (s *NATSStore) Validate() error {
+	if len(s.URLs) == 0 {
+		return errors.New("store nats needs at least one url, such as nats://127.0.0.1:4222")
+	}
+	if !natsPrefix.MatchString(s.Prefix) {
+		return fmt.Errorf("prefix: must be 1 to 64 letters, digits, - and _, not %q", s.Prefix)
+	}
+	if s.Replicas < 1 || s.Replicas > maxNATSReplicas {
+		return fmt.Errorf("replicas: must be from 1 to %d", maxNATSReplicas)
+	}
+	if s.Reserve < minReserve || s.Reserve > maxReserve {
+		return fmt.Errorf("reserve: must be from %s to %s", sizeText(minReserve), sizeText(maxReserve))
+	}
+	return s.checkLogin()
+}
+
+// checkLogin reports what of the ways to log in does not go together.
+func (s *NATSStore) checkLogin() error {
+	var ways []string
+	for name, value := range map[string]string{"creds": s.Creds, "user": s.User, "token": s.Token, "nkey": s.NKey} {
+		if value != "" {
+			ways = append(ways, name)
+		}
+	}
+	slices.Sort(ways)
+	if len(ways) > 1 {
+		return fmt.Errorf("only one of creds, user, token and nkey may be given, not %s", strings.Join(ways, " and "))
+	}
+	if (s.User == "") != (s.Password == "") {
+		return errors.New("user needs a name and a password")
+	}
+	if s.TLS != nil && (s.TLS.Cert == "") != (s.TLS.Key == "") {
+		return errors.New("tls: cert and key must be given together")
+	}
+	return nil
+}
+
+// checkNATSURL does not repeat what may be secret in a URL.
+func checkNATSURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme):
+		return errors.New("url must be a URL such as nats://host:4222; allowed schemes are nats, tls, ws, wss")
+	case u.User != nil:
+		return errors.New("url must not hold a name or password; give them with user")
+	case u.RawQuery != "" || u.Fragment != "":
+		return errors.New("url must have no query and no fragment")
+	}
+	return nil
+}
+
+// Identity is the servers and the prefix.
+func (s *NATSStore) Identity() string {
+	urls := slices.Clone(s.options.URLs)
+	slices.Sort(urls)
+	return "nats:" + strings.Join(urls, ",") + "/" + s.Prefix
+}
+
+// Local places the reserve in a directory of this instance.
+func (s *NATSStore) Local() Local { return Local{Dir: s.dir, Reserve: s.Reserve} }
+
+// Open connects, makes the stream if there is none, and joins the other instances.
+func (s *NATSStore) Open(logger *zap.Logger) (store.Store, error) {
+	logger = logger.Named("nats")
+	o := s.options
+	o.Logf = natsLog(logger)
+	var err error
+	if o.Name, err = instanceName(s.dir); err != nil {
+		return nil, err
+	}
+	return nats.Open(o)
+}
+
+// instanceName is the same whenever this instance starts, so that it takes the place of its former self at once.
+func instanceName(dir string) (string, error) {
+	file := filepath.Join(dir, "instance")
+	content, err := os.ReadFile(file)
+	if name, perr := uuid.ParseBytes(content); err == nil && perr == nil {
+		return name.String(), nil
+	}
+	name := uuid.NewString()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("naming this instance: %w", err)
+	}
+	if err := os.WriteFile(file, []byte(name), 0o600); err != nil {
+		return "", fmt.Errorf("naming this instance: %w", err)
+	}
+	return name, nil
+}
+
+func natsLog(logger *zap.Logger) func(level, message string) {
+	return func(level, message string) {
+		switch level {
+		case "error":
+			logger.Error(message)
+		case "warn":
+			logger.Warn(message)
+		case "info":
+			logger.Info(message)
+		default:
+			logger.Debug(message)
+		}
+	}
+}
+
+var (
+	_ caddy.Provisioner = (*NATSStore)(nil)
+	_ caddy.Validator   = (*NATSStore)(nil)
+	_ StoreProvider     = (*NATSStore)(nil)
+)
