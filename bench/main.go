@@ -34,6 +34,7 @@ func cases() []benchCase {
 		{"instance", "requests of an instance webhook, whose events share them, against those of an api webhook", runInstance},
 		{"backlog", "traffic beside a million pending deliveries, or ten thousand webhooks", runBacklog},
 		{"drain", "a million deliveries that are due, and the disk afterwards", runDrain},
+		{"nats", "the store that instances share against bare JetStream publishing", runNATS},
 		{"outage", "a receiver that comes back to a hundred thousand deliveries", runOutage},
 	}
 }
