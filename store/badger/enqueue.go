@@ -13,10 +13,26 @@ import (
 // Enqueue stores deliveries in state Pending, whatever state they say, all or none. The ids of webhooks and
 // deliveries have to be UUIDs in lower case. A thousand deliveries fit into one call, whatever their size; of small ones more.
 func (s *Store) Enqueue(ctx context.Context, deliveries ...store.Delivery) error {
+	return s.enqueue(ctx, deliveries, store.Pending)
+}
+
+// Import stores deliveries as they are, with state and attempts, all or none: those of another store. What is there already is
+// left as it is.
+func (s *Store) Import(ctx context.Context, deliveries ...store.Delivery) error {
+	for i := range deliveries {
+		if stateByte(deliveries[i].State) == 0 {
+			return fmt.Errorf("importing delivery %s: its state is %q", deliveries[i].ID, deliveries[i].State)
+		}
+	}
+	return s.enqueue(ctx, deliveries, "")
+}
+
+// enqueue stores deliveries in a state, or, if it is empty, in the one that each says.
+func (s *Store) enqueue(ctx context.Context, deliveries []store.Delivery, state store.State) error {
 	if len(deliveries) == 0 {
 		return nil
 	}
-	items, err := encodeAll(deliveries)
+	items, err := encodeAll(deliveries, state)
 	if err != nil {
 		return fmt.Errorf("enqueueing delivery: %w", err)
 	}
@@ -31,11 +47,11 @@ func (s *Store) Enqueue(ctx context.Context, deliveries ...store.Delivery) error
 }
 
 // encodeAll does the costly part outside of the committing goroutine. A delivery given twice is taken once.
-func encodeAll(deliveries []store.Delivery) ([]enqueued, error) {
+func encodeAll(deliveries []store.Delivery, state store.State) ([]enqueued, error) {
 	items := make([]enqueued, 0, len(deliveries))
 	seen := make(map[[2]uuid]bool, len(deliveries))
 	for i := range deliveries {
-		e, err := encodeOne(deliveries[i])
+		e, err := encodeOne(deliveries[i], state)
 		if err != nil {
 			return nil, err
 		}
@@ -49,7 +65,7 @@ func encodeAll(deliveries []store.Delivery) ([]enqueued, error) {
 	return items, nil
 }
 
-func encodeOne(d store.Delivery) (enqueued, error) {
+func encodeOne(d store.Delivery, state store.State) (enqueued, error) {
 	webhook, err := parseUUID(d.Webhook)
 	if err != nil {
 		return enqueued{}, fmt.Errorf("webhook %w", err)
@@ -58,8 +74,10 @@ func encodeOne(d store.Delivery) (enqueued, error) {
 	if err != nil {
 		return enqueued{}, err
 	}
-	d.State = store.Pending
-	return enqueued{webhook: webhook, name: d.Webhook, entry: entry{newSlot(d.Due, id), encodeDelivery(&d)}}, nil
+	if state != "" {
+		d.State = state
+	}
+	return enqueued{webhook: webhook, name: d.Webhook, state: stateByte(d.State), entry: entry{newSlot(d.Due, id), encodeDelivery(&d)}}, nil
 }
 
 type enqueue struct {
@@ -71,6 +89,7 @@ type enqueue struct {
 type enqueued struct {
 	webhook uuid
 	name    string // the webhook's id in text
+	state   byte
 	entry
 	added bool
 }
@@ -117,7 +136,11 @@ func (c *enqueue) write(b *batch, e *enqueued, key []byte, fresh bool) {
 	e.added = true
 	b.counts.enqueued++
 	b.counts.unfinished++
-	b.set(key, e.record, statePending)
+	b.set(key, e.record, e.state)
+	if e.state != statePending {
+		b.counts.final(stateOf(e.state))
+		return
+	}
 	b.set(queueKey(e.webhook, e.slot), nil, 0)
 }
 
@@ -125,6 +148,10 @@ func (c *enqueue) apply(b *batch) {
 	for i := range c.items {
 		e := &c.items[i]
 		if !e.added {
+			continue
+		}
+		if e.state != statePending {
+			c.s.forget(e.webhook, e.slot.id())
 			continue
 		}
 		c.s.insert(e.webhook, e.entry)

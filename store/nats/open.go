@@ -35,6 +35,8 @@ type Options struct {
 	// Name is the same for all instances that run one after the other in one place, and for no other. One that starts replaces
 	// the one before at once, as that must have ended. Empty: nothing is replaced.
 	Name string
+	// Passive is for one that comes to read and write, but does not deliver: it is given no webhooks to deliver for.
+	Passive bool
 	// Logf is told of troubles. level is one of debug, info, warn and error. Default: nobody is.
 	Logf func(level, message string)
 
@@ -134,6 +136,9 @@ func (s *Store) begin() error {
 	go s.committer()
 	if err := s.await(ctx, catchUpTime, func() bool { return s.applied >= last }); err != nil {
 		return fmt.Errorf("reading the log up to message %d: %w", last, err)
+	}
+	if s.options.Passive {
+		return nil
 	}
 	if err := s.listen(); err != nil {
 		return err
