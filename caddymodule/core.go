@@ -224,6 +224,7 @@ func (c *core) tend(ctx context.Context) {
 		}
 		now := time.Now()
 		c.guardSpace()
+		c.guardBroken()
 		if now.After(journalsAt) {
 			journalsAt = now.Add(minReopenWait)
 			c.openJournals()

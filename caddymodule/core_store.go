@@ -177,3 +177,16 @@ func (c *core) guardSpace() {
 		c.suspend(stateLowSpace, err)
 	}
 }
+
+// guardBroken closes a store that says of itself that it has to be opened again.
+func (c *core) guardBroken() {
+	e := c.opened.Load()
+	if e == nil {
+		return
+	}
+	if st, ok := e.store.(interface{ Broken() error }); ok {
+		if err := st.Broken(); err != nil {
+			c.suspend(stateFailed, err)
+		}
+	}
+}

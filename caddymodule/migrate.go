@@ -43,7 +43,9 @@ func migrate(ctx context.Context, from store.Store, to importer, progress func(m
 	}
 	m := migrated{Total: counts.Pending + counts.Delivering + counts.Delivered + counts.Dead}
 	ws := from.Directory().All()
-	slices.SortFunc(ws, func(a, b *store.Webhook) int { return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(ws, func(a, b *store.Webhook) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
 	for _, w := range ws {
 		if err := to.CreateWebhook(ctx, *w, math.MaxInt32); err != nil && (!errors.Is(err, store.ErrConflict) || to.Directory().Get(w.ID) == nil) {
 			return m, fmt.Errorf("copying webhook %s: %w", w.ID, err)

@@ -2,11 +2,9 @@ package nats
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -17,25 +15,14 @@ const (
 	heartbeat = 500 * time.Millisecond
 	// consumerTTL is how long the server keeps a consumer that nobody asks.
 	consumerTTL = 30 * time.Second
-	// maxLag is how long an instance may hear nothing of the log and still go on where it was: less than what is cut off
-	// is old, so it misses nothing.
-	maxLag = purgeAge / 2
 )
 
 // follower applies the log, message by message, for as long as the store is open.
 func (s *Store) follower() {
 	defer s.wg.Done()
-	heard := time.Now()
 	for s.ctx.Err() == nil && s.broken.Load() == nil {
-		n, err := s.follow()
-		if n > 0 {
-			heard = time.Now()
-		}
-		if err != nil && s.ctx.Err() == nil {
+		if err := s.follow(); err != nil && s.ctx.Err() == nil {
 			s.options.Logf("debug", fmt.Sprintf("following the log: %v; tried again", err))
-		}
-		if time.Since(heard) > maxLag && s.nc.Status() == nats.CONNECTED {
-			s.fail(errors.New("too long without a message"))
 		}
 		select {
 		case <-time.After(followPause):
@@ -44,9 +31,9 @@ func (s *Store) follower() {
 	}
 }
 
-// follow applies what comes until something fails, and tells how many messages came. It uses a consumer of its own: those that
+// follow applies what comes until something fails. It uses a consumer of its own: those that
 // the client renews by itself hide when they do.
-func (s *Store) follow() (int, error) {
+func (s *Store) follow() error {
 	s.mu.Lock()
 	next := s.applied + 1
 	s.mu.Unlock()
@@ -55,13 +42,16 @@ func (s *Store) follow() (int, error) {
 		FilterSubject: s.names.log, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: next,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerTTL,
 	})
+	if err == nil {
+		err = s.checkCut(ctx, next)
+	}
 	cancel()
 	if err != nil {
-		return 0, fmt.Errorf("making a consumer: %w", err)
+		return fmt.Errorf("making a consumer: %w", err)
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(500), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
-		return 0, fmt.Errorf("asking for messages: %w", err)
+		return fmt.Errorf("asking for messages: %w", err)
 	}
 	stop := context.AfterFunc(s.ctx, messages.Stop)
 	defer stop()
@@ -69,21 +59,31 @@ func (s *Store) follow() (int, error) {
 	for n := 0; ; n++ {
 		m, err := messages.Next()
 		if err != nil {
-			return n, err
+			return err
 		}
 		meta, err := m.Metadata()
 		if err != nil {
-			return n, err
+			return err
 		}
 		// The consumer numbers what it delivers: one that was lost on the way is asked for again.
 		if meta.Sequence.Consumer != uint64(n)+1 {
-			return n, fmt.Errorf("message %d of the consumer came in place of %d", meta.Sequence.Consumer, n+1)
+			return fmt.Errorf("message %d of the consumer came in place of %d", meta.Sequence.Consumer, n+1)
 		}
 		if err := s.take(meta.Sequence.Stream, m.Data()); err != nil {
 			s.fail(fmt.Errorf("message %d: %w", meta.Sequence.Stream, err))
-			return n, err
+			return err
 		}
 	}
+}
+
+// checkCut fails if the log has been cut off behind what is to come next: this instance was away too long.
+func (s *Store) checkCut(ctx context.Context, next uint64) error {
+	info, err := s.stream.Info(ctx)
+	if err == nil && info.State.FirstSeq > next {
+		err = fmt.Errorf("message %d is to come next, and the stream begins with %d", next, info.State.FirstSeq)
+		s.fail(err)
+	}
+	return err
 }
 
 // take applies a message.

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/bentihooks/bentihooks/store"
 	"github.com/bentihooks/bentihooks/store/storetest"
 )
@@ -241,5 +243,34 @@ func TestAStreamThatWouldLoseMessagesIsRefused(t *testing.T) {
 		t.Fatal("opened")
 	} else if want := "max_age is 1h0m0s, not unlimited"; !strings.Contains(err.Error(), want) {
 		t.Errorf("error is %q, want it to say %q", err, want)
+	}
+}
+
+// An instance that slept while the log went on without it, and was cut off, must not go on with what it missed missing.
+func TestAnInstanceThatWasAwayTooLongIsBrokenAndStartsAnew(t *testing.T) {
+	t.Parallel()
+	s := several(t, 1)[0]
+	w := subscribed(t, []*Store{s}, 1)[0]
+	ok(t, s.Enqueue(t.Context(), storetest.Delivery(w, storetest.Start)))
+	o := s.options
+	o.Name, o.Passive = "sleeper", true
+	sleeper := open(t, o)
+	sleeper.mu.Lock()
+	sleeper.applied = 1 // where it fell asleep
+	sleeper.mu.Unlock()
+	ok(t, s.saveSnapshot(t.Context()))
+	s.mu.Lock()
+	to := s.applied
+	s.mu.Unlock()
+	ok(t, s.stream.Purge(t.Context(), jetstream.WithPurgeSequence(to)))
+	_ = sleeper.follow()
+	if _, err := sleeper.Counts(t.Context()); err == nil || sleeper.Broken() == nil {
+		t.Fatal("it goes on")
+	}
+	again := open(t, o)
+	counts, err := again.Counts(t.Context())
+	ok(t, err)
+	if counts.Pending != 1 {
+		t.Errorf("opened again it counts %+v", counts)
 	}
 }

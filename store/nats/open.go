@@ -57,7 +57,7 @@ func Open(o Options) (*Store, error) {
 	s := &Store{
 		options: o, instance: uuid.New(), names: newNames(o.Prefix), state: newState(),
 		claims: make(map[address]*claim), flights: make(map[uint64]*flight),
-		ops: make(chan *op, 4096), updating: make(chan struct{}, 1), closing: make(chan struct{}), yields: make(chan struct{}, 1),
+		ops: make(chan *op, 4096), updating: make(chan struct{}, 1), yields: make(chan struct{}, 1),
 	}
 	if s.options.Name == "" {
 		s.options.Name = s.instance.String()
@@ -118,14 +118,6 @@ func (s *Store) begin() error {
 	defer cancel()
 	if err := s.loadSnapshot(ctx); err != nil {
 		return fmt.Errorf("reading snapshot: %w", err)
-	}
-	info, err := stream.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("asking for the state of stream %s: %w", s.names.stream, err)
-	}
-	if s.applied+1 < info.State.FirstSeq && info.State.Msgs > 0 && s.applied == 0 {
-		return fmt.Errorf("stream %s begins with message %d, and there is no snapshot of what came before: were messages of it deleted?",
-			s.names.stream, info.State.FirstSeq)
 	}
 	last, err := s.lastOfLog(ctx)
 	if err != nil {

@@ -102,7 +102,6 @@ type applying struct {
 	s        *Store
 	seq      uint64
 	instance uuid.UUID
-	content  []byte
 	due      []dueWebhook
 	moved    bool // who owns what may have changed
 }

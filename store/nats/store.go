@@ -50,7 +50,6 @@ type Store struct {
 	closed    bool
 	broken    atomic.Pointer[error]
 	downSince atomic.Int64 // nanoseconds since 1970 at which the connection was lost, or 0
-	closing   chan struct{}
 	closeOnce sync.Once
 	yields    chan struct{}
 	ctx       context.Context // ends when calls are over
@@ -170,7 +169,6 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) close(farewell bool) {
-	close(s.closing)
 	s.calls.Lock()
 	s.closed = true
 	s.calls.Unlock()
@@ -194,13 +192,12 @@ func (s *Store) farewell() {
 	}
 }
 
-func (s *Store) isClosing() bool {
-	select {
-	case <-s.closing:
-		return true
-	default:
-		return false
+// Broken tells why the state cannot be used any more, if so: the store has to be closed and opened again.
+func (s *Store) Broken() error {
+	if err := s.broken.Load(); err != nil {
+		return *err
 	}
+	return nil
 }
 
 // find returns the lane of a webhook, or nil. mu is held.
