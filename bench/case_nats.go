@@ -83,7 +83,14 @@ func (b *bench) runCluster(ctx context.Context, servers int, enqueue, life *tabl
 		}
 		life.add(fmt.Sprint(servers), fmt.Sprint(instances), rateText(rate), ratioText(rate/alone))
 	}
-	return nil
+	if servers > 1 {
+		return nil
+	}
+	t, err := c.backlog(ctx, pick(b, 1000, 50), pick(b, 1000, 20))
+	if err != nil {
+		return fmt.Errorf("backlog: %w", err)
+	}
+	return t.write(b.out)
 }
 
 var clusterPrefix atomic.Int64

@@ -62,6 +62,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	only := flags.String("only", "", "run these `cases` alone, separated by commas")
 	quick := flags.Bool("quick", false, "tiny sizes: whether everything works, not how fast")
 	list := flags.Bool("list", false, "list the cases and exit")
+	simulation := flags.Bool("simulate", false, "print what workloads need that no one machine can be given, and exit")
 	dir := flags.String("dir", "", "`directory` for the data, on the disk to be measured (default that for temporary files)")
 	profiles := flags.String("profiles", "", "existing `directory` for CPU and heap profiles, taken in rounds that are not counted")
 	if err := flags.Parse(args); err != nil {
@@ -72,6 +73,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			fmt.Fprintf(out, "%-10s%s\n", c.name, c.about)
 		}
 		return nil
+	}
+	if *simulation {
+		return runSimulation(out)
 	}
 	chosen, err := choose(*only)
 	if err != nil {
