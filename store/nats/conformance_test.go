@@ -33,14 +33,14 @@ func open(t testing.TB, o Options) *Store {
 func newPrefix() string { return "t" + strings.ReplaceAll(uuid.NewString(), "-", "") }
 
 func TestConformance(t *testing.T) {
-	srv := startServer(t, t.TempDir())
-	storetest.Run(t, func(t *testing.T) store.Store { return open(t, alone(t, srv.ClientURL(), newPrefix())) })
+	url := serverURL(t)
+	storetest.Run(t, func(t *testing.T) store.Store { return open(t, alone(t, url, newPrefix())) })
 }
 
 // TestDurability crashes by cutting the connection: what an instance has in memory is lost, and it says no farewell. The one
 // that comes next has its name.
 func TestDurability(t *testing.T) {
-	srv := startServer(t, t.TempDir())
+	url := serverURL(t)
 	for name, keep := range map[string]time.Duration{"whole log": 0, "snapshots and a log cut off all the time": 5 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			var mu sync.Mutex
@@ -52,7 +52,7 @@ func TestDurability(t *testing.T) {
 					if prefixes[dir] == "" {
 						prefixes[dir] = newPrefix()
 					}
-					o := alone(t, srv.ClientURL(), prefixes[dir])
+					o := alone(t, url, prefixes[dir])
 					if keep > 0 {
 						o.keepEvery, o.snapshotTail, o.purgeAge = keep, 3, 2*keep
 					}

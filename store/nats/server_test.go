@@ -2,6 +2,7 @@ package nats
 
 import (
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -26,6 +27,15 @@ func startServer(t testing.TB, dir string) *server.Server {
 		srv.WaitForShutdown()
 	})
 	return srv
+}
+
+// serverURL is that of a new server, or, to test other versions of it, the one that BENTI_NATS_URL says.
+func serverURL(t testing.TB) string {
+	t.Helper()
+	if url := os.Getenv("BENTI_NATS_URL"); url != "" {
+		return url
+	}
+	return startServer(t, t.TempDir()).ClientURL()
 }
 
 func logTo(t testing.TB) func(level, message string) {
