@@ -33,7 +33,7 @@ type costs struct {
 }
 
 var measuredCosts = costs{
-	attemptCPU: 89 * time.Microsecond, changeCPU: 2 * time.Microsecond, record: 400, entry: 80, webhook: 2.5 * 1024,
+	attemptCPU: 89 * time.Microsecond, changeCPU: 2 * time.Microsecond, record: 400, entry: 89, webhook: 2.5 * 1024,
 	slots: 4096, cores: 16, memory: 64 << 30, stream: 60 << 20,
 }
 
@@ -72,7 +72,6 @@ func simulate(w workload, c costs) simulated {
 		failing := fresh * w.dead
 		// A delivery of this minute that keeps failing: its attempts lie ahead, at the sums of the waits.
 		var after time.Duration
-		retried := 0.0
 		for _, wait := range retries {
 			after += wait
 			if at := minute + int(after/step); at < len(due) {
@@ -82,7 +81,7 @@ func simulate(w workload, c costs) simulated {
 		if at := minute + int(after/step); at < len(ends) {
 			ends[at] += failing
 		}
-		retried = due[minute]
+		retried := due[minute]
 		s.attempts = (fresh + retried) / step.Seconds()
 		done := fresh - failing + ends[minute]
 		finished += done

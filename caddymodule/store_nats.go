@@ -32,7 +32,7 @@ const (
 var natsPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // NATSStore keeps webhooks and deliveries in NATS JetStream, for several instances that share them: any of them delivers,
-// and none delivers what another does. It needs nats-server 2.10 or newer.
+// and none delivers what another does. It is tested with nats-server 2.15.
 type NATSStore struct {
 	// The servers, such as nats://host:4222 or tls://host:4222. One that answers is enough. May hold global placeholders.
 	URLs []string `json:"urls,omitempty"`
