@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -275,5 +276,29 @@ func TestAnInstanceThatWasAwayTooLongIsBrokenAndStartsAnew(t *testing.T) {
 	ok(t, err)
 	if counts.Pending != 1 {
 		t.Errorf("opened again it counts %+v", counts)
+	}
+}
+
+// What does not fit into one message is read from all of its parts, also by an instance that starts from a snapshot.
+func TestALargeDeliveryIsReadFromItsParts(t *testing.T) {
+	t.Parallel()
+	s := several(t, 1)[0]
+	w := subscribed(t, []*Store{s}, 1)[0]
+	d := storetest.Delivery(w, storetest.Start)
+	d.Payload = bytes.Repeat([]byte("0123456789abcdef"), 200_000)
+	ok(t, s.Enqueue(t.Context(), d))
+	ok(t, s.saveSnapshot(t.Context()))
+	o := s.options
+	o.Name, o.Passive = "reader", true
+	for _, from := range []string{"snapshot", "log"} {
+		if from == "log" {
+			ok(t, s.stream.Purge(t.Context(), jetstream.WithPurgeSubject(s.names.snapshot)))
+		}
+		reader := open(t, o)
+		got, err := reader.Get(t.Context(), w.ID, d.ID)
+		ok(t, err)
+		if !bytes.Equal(got.Payload, d.Payload) || !got.Due.Equal(d.Due) {
+			t.Errorf("from the %s come %d bytes, due at %v", from, len(got.Payload), got.Due)
+		}
 	}
 }
