@@ -26,7 +26,7 @@ func (s *Store) beater() {
 func (s *Store) beatOnce() error {
 	sent := time.Now()
 	s.mu.Lock()
-	body := binary.AppendUvarint(nil, s.delivering()-uint64(s.orphans))
+	body := binary.AppendUvarint(nil, s.delivering()-uint64(s.orphans)) //nolint:gosec // a count
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(s.ctx, flightTime+ackTime)
 	defer cancel()

@@ -131,7 +131,7 @@ func (a *applying) run(m *message) (*flight, error) {
 		if f != nil && i < len(f.ops) {
 			own = f.ops[i]
 		}
-		at := uint32(len(content) - len(r.b) - len(body))
+		at := uint32(len(content) - len(r.b) - len(body)) //nolint:gosec // a content is shorter than 4 GiB
 		if err := a.apply(kind, body, at, own); err != nil {
 			return nil, err
 		}

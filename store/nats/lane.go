@@ -149,13 +149,13 @@ func (q queue) Less(i, j int) bool {
 
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = int32(i), int32(j)
+	q[i].index, q[j].index = int32(i), int32(j) //nolint:gosec // there are fewer than 2^31
 }
 
 // Push serves [heap.Push] only.
 func (q *queue) Push(x any) {
 	e := x.(*entry)
-	e.index = int32(len(*q))
+	e.index = int32(len(*q)) //nolint:gosec // there are fewer than 2^31
 	*q = append(*q, e)
 }
 

@@ -89,7 +89,7 @@ func (p place) append(b []byte) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(b, p.seq), uint64(p.at))
 }
 
-func (r *reader) place() place { return place{r.uvarint(), uint32(r.uvarint())} }
+func (r *reader) place() place { return place{r.uvarint(), uint32(r.uvarint())} } //nolint:gosec // recordAt checks it
 
 // recordAt is the record at an offset of a content.
 func recordAt(content []byte, at uint32) ([]byte, error) {

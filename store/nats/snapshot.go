@@ -63,7 +63,7 @@ func (s *Store) encode() ([]byte, bool, error) {
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.lanes)))
 	for _, l := range s.lanes {
-		w, err := json.Marshal(s.directory.Get(l.name))
+		w, err := json.Marshal(s.directory.Get(l.name)) //nolint:gosec // the store keeps secrets
 		if err != nil {
 			return nil, false, fmt.Errorf("encoding webhook: %w", err)
 		}
@@ -105,7 +105,7 @@ func (m *membership) append(b []byte) []byte {
 		b = binary.AppendUvarint(binary.AppendUvarint(b, member.yielded), member.claims)
 		b = binary.AppendUvarint(b, uint64(len(member.missed)))
 		for other, n := range member.missed {
-			b = binary.AppendUvarint(append(b, other[:]...), uint64(n))
+			b = binary.AppendUvarint(append(b, other[:]...), uint64(n)) //nolint:gosec // a count
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(m.settled)))
@@ -129,7 +129,7 @@ func (s *Store) decode(b []byte) error {
 	s.items = s.items[:0]
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		item := r.text()
-		s.itemNo[item] = uint16(len(s.items))
+		s.itemNo[item] = uint16(len(s.items)) //nolint:gosec // there are at most maxItems
 		s.items = append(s.items, item)
 	}
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
@@ -160,7 +160,7 @@ func (m *membership) read(r *reader) {
 		x := &member{id: r.uuid(), name: r.text(), yielded: r.uvarint(), claims: r.uvarint(), missed: make(map[uuid.UUID]int)}
 		for missed := r.uvarint(); missed > 0 && !r.bad; missed-- {
 			id := r.uuid()
-			x.missed[id] = int(r.uvarint())
+			x.missed[id] = int(r.uvarint()) //nolint:gosec // at most missedBeats
 		}
 		m.members[x.id] = x
 	}
@@ -191,7 +191,7 @@ func (s *Store) readLane(r *reader) (store.Webhook, error) {
 	l.entries = make([]*entry, n)
 	for i := range all {
 		e := &all[i]
-		*e = entry{id: r.uuid(), state: r.byte(), created: r.varint(), due: r.varint(), place: r.place(), item: uint16(r.uvarint()), index: -1}
+		*e = entry{id: r.uuid(), state: r.byte(), created: r.varint(), due: r.varint(), place: r.place(), item: uint16(r.uvarint()), index: -1} //nolint:gosec // checked below
 		if e.state < statePending || e.state > stateDead || int(e.item) >= len(s.items) {
 			r.fail()
 			return w, nil

@@ -53,11 +53,11 @@ func newState() state {
 func (t *totals) count(state byte, n int) {
 	switch state {
 	case statePending:
-		t.pending += uint64(n)
+		t.pending += uint64(n) //nolint:gosec // negative ones wrap to the right sum
 	case stateDelivered:
-		t.delivered += uint64(n)
+		t.delivered += uint64(n) //nolint:gosec // likewise
 	case stateDead:
-		t.dead += uint64(n)
+		t.dead += uint64(n) //nolint:gosec // likewise
 	}
 }
 
@@ -68,7 +68,7 @@ func (s *state) itemNumber(item []byte) uint16 {
 	if len(s.items) > maxItems {
 		return 0
 	}
-	no := uint16(len(s.items))
+	no := uint16(len(s.items)) //nolint:gosec // there are at most maxItems
 	s.items = append(s.items, string(item))
 	s.itemNo[string(item)] = no
 	return no
@@ -216,8 +216,8 @@ func (a *applying) delete(id uuid.UUID, own *op) {
 	s.totals.count(statePending, -l.pending)
 	s.totals.count(stateDelivered, -l.delivered)
 	s.totals.count(stateDead, -l.dead)
-	s.totals.dropped += uint64(l.pending)
-	s.totals.pruned += uint64(l.delivered + l.dead)
+	s.totals.dropped += uint64(l.pending)           //nolint:gosec // a count
+	s.totals.pruned += uint64(l.delivered + l.dead) //nolint:gosec // a count
 	for _, c := range s.claims {
 		if c.lane == l && !c.held {
 			c.gone = true
@@ -237,7 +237,7 @@ func (a *applying) enqueue(r *reader, at uint32) error {
 	size := len(r.b)
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
 		webhook, id := r.uuid(), r.uuid()
-		where := at + uint32(size-len(r.b))
+		where := at + uint32(size-len(r.b)) //nolint:gosec // a content is shorter than 4 GiB
 		record := r.bytes()
 		if r.bad {
 			break
@@ -283,7 +283,7 @@ func (a *applying) pend(l *lane, e *entry, record []byte) {
 func (a *applying) put(r *reader, at uint32, own *op) error {
 	size := len(r.b)
 	webhook, id, was := r.uuid(), r.uuid(), r.place()
-	where := at + uint32(size-len(r.b))
+	where := at + uint32(size-len(r.b)) //nolint:gosec // likewise
 	record := r.bytes()
 	if r.bad {
 		return nil
