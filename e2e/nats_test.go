@@ -15,13 +15,9 @@ import (
 	"time"
 )
 
-// natsBinary builds the server once.
+// natsBinary builds the server once, into the directory of the certificates, which goes with the tests.
 var natsBinary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "benti-nats-")
-	if err != nil {
-		return "", err
-	}
-	file := filepath.Join(dir, "natsserver")
+	file := filepath.Join(filepath.Dir(certs.file), "natsserver")
 	cmd := exec.Command("go", "build", "-o", file, "./natsserver")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	return file, cmd.Run()
