@@ -57,7 +57,7 @@ func (c *core) status(ctx context.Context) statusView {
 	engine, _, _ := strings.Cut(c.identity, ":")
 	view := statusView{
 		Store: c.identity, Engine: engine, State: c.state.Load(), InDoubt: len(c.inFlight.inDoubt()), Unnoted: c.inFlight.missed(),
-		Rates: c.rates.view(time.Now()), Conservation: c.conservation(ctx),
+		Rates: c.history.rates(time.Now()), Conservation: c.conservation(ctx),
 	}
 	view.InReserve, view.InMemory = c.intake.kept()
 	if directory := c.directory.Load(); directory != nil {

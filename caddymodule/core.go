@@ -46,13 +46,13 @@ type core struct {
 	identity  string
 	born      time.Time
 	metrics   *metrics
+	history   *history
 	settings  atomic.Pointer[App]             // the configuration that rules: the newest that has started
 	opened    atomic.Pointer[engine]          // nil while the store is not open
 	directory atomic.Pointer[store.Directory] // the store's, also while it is closed again; nil before it was ever open
 	state     atomic.Pointer[storeState]
 	intake    intake
 	ledger    ledger
-	rates     rates
 	inFlight  inFlight
 	roomUntil atomic.Int64 // nanoseconds after born, until when the disk is not asked for its free space again
 
@@ -105,7 +105,7 @@ func holdCore(a *App) (*core, error) {
 }
 
 func newCore(a *App) *core {
-	c := &core{identity: a.provider.Identity(), born: time.Now(), metrics: newMetrics(), tried: make(chan struct{})}
+	c := &core{identity: a.provider.Identity(), born: time.Now(), metrics: newMetrics(), history: newHistory(), tried: make(chan struct{})}
 	c.metrics.core = c
 	c.settings.Store(a)
 	c.state.Store(&storeState{Name: stateFailed, Since: time.Now()})
@@ -275,13 +275,7 @@ func (c *core) prune(ctx context.Context, e *engine, now time.Time) {
 // report takes note of an attempt.
 func (c *core) report(r emitter.Report) {
 	c.metrics.observeAttempt(r)
-	c.rates.add(time.Now(), func(s *rateSlot) {
-		if r.State == store.Delivered {
-			s.delivered++
-		} else {
-			s.failed++
-		}
-	})
+	c.history.attempted(time.Now(), &r)
 	logger := c.logger()
 	if r.Err != nil {
 		c.metrics.storeErrors.Inc()

@@ -71,7 +71,7 @@ func (c *core) derived(events []event) {
 	for i := range events {
 		c.metrics.events.WithLabelValues(events[i].Item, events[i].Action).Inc()
 	}
-	c.rates.add(time.Now(), func(s *rateSlot) { s.events += uint64(n) }) //nolint:gosec // a count
+	c.history.captured(time.Now(), len(events))
 }
 
 // keep returns once the events, which derived has been told of, are on stable storage, or, if neither store nor reserve
