@@ -18,6 +18,7 @@ type Directory struct {
 }
 
 type snapshot struct {
+	version   uint64
 	byID      map[string]*Webhook
 	byProject map[string][]*Webhook // oldest first
 }
@@ -34,6 +35,9 @@ func (d *Directory) Get(id string) *Webhook { return d.load().byID[id] }
 
 // Len is the number of webhooks of all projects.
 func (d *Directory) Len() int { return len(d.load().byID) }
+
+// Version changes whenever anything in the directory does.
+func (d *Directory) Version() uint64 { return d.load().version }
 
 // Project returns the webhooks of a project, oldest first.
 func (d *Directory) Project(project string) []*Webhook { return d.load().byProject[project] }
@@ -71,7 +75,7 @@ func (d *Directory) Duplicate(w *Webhook) *Webhook {
 func (d *Directory) Reset(ws []Webhook) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := &snapshot{byID: make(map[string]*Webhook, len(ws)), byProject: make(map[string][]*Webhook)}
+	s := &snapshot{version: d.Version() + 1, byID: make(map[string]*Webhook, len(ws)), byProject: make(map[string][]*Webhook)}
 	for i := range ws {
 		w := ws[i]
 		s.byID[w.ID] = &w
@@ -97,7 +101,7 @@ func (d *Directory) change(project, id string, w *Webhook) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old := d.load()
-	s := &snapshot{byID: maps.Clone(old.byID), byProject: maps.Clone(old.byProject)}
+	s := &snapshot{version: old.version + 1, byID: maps.Clone(old.byID), byProject: maps.Clone(old.byProject)}
 	if s.byID == nil {
 		s.byID, s.byProject = make(map[string]*Webhook), make(map[string][]*Webhook)
 	}
