@@ -32,6 +32,7 @@ type demo struct {
 	receiver *httptest.Server
 	site     string
 	pages    string // the site of source instance
+	board    string // the site of the dashboard
 	running  bool   // Caddy
 	tickets  atomic.Int64
 	received chan *demoRequest
@@ -57,7 +58,7 @@ func (d *demo) start() error {
 	if err := os.WriteFile(ca, certificate, 0o600); err != nil {
 		return err
 	}
-	for _, site := range []*string{&d.site, &d.pages} {
+	for _, site := range []*string{&d.site, &d.pages, &d.board} {
 		port, err := freePort()
 		if err != nil {
 			return err
@@ -65,11 +66,12 @@ func (d *demo) start() error {
 		*site = fmt.Sprintf("http://localhost:%d", port)
 	}
 	return d.startCaddy(map[string]string{
-		"BENTI_ADMIN":    "off",
-		"BENTI_DATA":     filepath.Join(d.dir, "data"),
-		"BENTI_SITE":     d.site,
-		"DEMO_PAGES":     d.pages,
-		"BENTI_UPSTREAM": strings.TrimPrefix(d.api.URL, "http://"),
+		"BENTI_ADMIN":     "off",
+		"BENTI_DATA":      filepath.Join(d.dir, "data"),
+		"BENTI_SITE":      d.site,
+		"BENTI_DASHBOARD": d.board,
+		"DEMO_PAGES":      d.pages,
+		"BENTI_UPSTREAM":  strings.TrimPrefix(d.api.URL, "http://"),
 		// The receiver is on this machine and vouches for itself.
 		"BENTI_DELIVERY": "allow_cidr 127.0.0.0/8\ntrust_pool file " + ca,
 	})
@@ -139,8 +141,8 @@ func (d *demo) stop() error {
 
 // show registers a webhook of each kind, makes the calls that they want to hear of, and waits for the events.
 func (d *demo) show(ctx context.Context) error {
-	fmt.Fprintf(d.out, "legacy API  %s  (a stub)\nreceiver    %s\nproxy       %s  (Caddyfile.example)\n            %s  (another site, with source instance)\n",
-		d.api.URL, d.receiver.URL, d.site, d.pages)
+	fmt.Fprintf(d.out, "legacy API  %s  (a stub)\nreceiver    %s\nproxy       %s  (Caddyfile.example)\n            %s  (another site, with source instance)\ndashboard   %s/\n",
+		d.api.URL, d.receiver.URL, d.site, d.pages, d.board)
 	webhook := fmt.Sprintf(`{"item":"ticket","url":%q,"secret":%q}`, d.receiver.URL+"/hook", demoSecret)
 	fmt.Fprintf(d.out, "\n1. Register a webhook. The proxy asks the receiver whether it agrees.\n")
 	if err := d.call(ctx, http.MethodPost, d.site+"/v1/webhooks", webhook); err != nil {
@@ -222,12 +224,12 @@ func (d *demo) printReceived(r *demoRequest) {
 
 func (d *demo) printHints() {
 	fmt.Fprintf(d.out, `
-The proxy stays up until Ctrl-C. Try:
+The proxy stays up until Ctrl-C. Look at its dashboard, %[2]s/, and try:
 
    curl %[1]s/v1/webhooks
    curl -H 'Content-Type: application/json' -d '{"title":"Another"}' %[1]s/v1/tickets
 
-`, d.site)
+`, d.site, d.board)
 	go func() {
 		for r := range d.received {
 			fmt.Fprintf(d.out, "%s received: %s\n", time.Now().Format(time.TimeOnly), r.body)
