@@ -40,9 +40,8 @@ func TestDashboardIsAccessible(t *testing.T) {
 			if o.Width != 0 {
 				look += "-phone"
 			}
-			if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%s.png", name, look)), tab.Screenshot(), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			savePicture(t, filepath.Join(dir, fmt.Sprintf("%s-%s.png", name, look)), tab.Screenshot())
+			savePicture(t, filepath.Join(dir, fmt.Sprintf("view-%s-%s.png", name, look)), tab.View())
 		}
 	}
 }
@@ -60,13 +59,18 @@ func TestEmptyDashboardAndItsRefusalsAreAccessible(t *testing.T) {
 		if dir == "" {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, name+"-light.png"), tab.Screenshot(), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		savePicture(t, filepath.Join(dir, name+"-light.png"), tab.Screenshot())
 	}
 	for _, complaint := range tab.Complaints() { // of the status, which is no fault
 		if !strings.Contains(complaint, "the server responded with a status of 40") {
 			t.Error(complaint)
 		}
+	}
+}
+
+func savePicture(t *testing.T, file string, picture []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, picture, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // stream is an open event stream of the dashboard.
 type stream struct {
-	t      *testing.T
+	t      testing.TB
 	body   io.Closer
 	events chan string // closed when the stream has ended
 }

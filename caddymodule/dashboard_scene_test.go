@@ -25,7 +25,7 @@ type dashboardScene struct {
 
 const openDashboard = "handle_path /hooks/* {\n\t\tbenti_dashboard {\n\t\t\tauthorize loopback\n\t\t}\n\t}\n\tbenti_webhooks"
 
-func newDashboardScene(t *testing.T, filled bool) *dashboardScene {
+func newDashboardScene(t testing.TB, filled bool) *dashboardScene {
 	t.Helper()
 	s := &dashboardScene{
 		scene: newScene(t), random: rand.New(rand.NewPCG(7, 7)), webhooks: make(map[string]store.Webhook), ids: make(map[string]string),
@@ -167,7 +167,7 @@ func (s *dashboardScene) deliver(d store.Delivery, state store.State, failures i
 	}
 	s.ids[string(state)] = d.ID
 	for n := 1; n <= total; n++ {
-		claimed := d
+		var claimed store.Delivery
 		for ds := []store.Delivery(nil); ; {
 			var err error
 			if ds, err = st.Claim(ctx, d.Webhook, due.Add(time.Hour), 1); err != nil {

@@ -63,7 +63,7 @@ func (s *scene) fetch(method, address, body string, header ...string) fetched {
 }
 
 // elements calls fn for each element of a page.
-func (f *fetched) elements(t *testing.T, fn func(*html.Node)) {
+func (f *fetched) elements(t testing.TB, fn func(*html.Node)) {
 	t.Helper()
 	root, err := html.Parse(strings.NewReader(f.body))
 	if err != nil {
@@ -86,7 +86,7 @@ func attribute(n *html.Node, name string) string {
 }
 
 // checkInert fails if a page holds anything that runs or loads what it should not.
-func (f *fetched) checkInert(t *testing.T) {
+func (f *fetched) checkInert(t testing.TB) {
 	t.Helper()
 	if policy := f.header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") {
 		t.Errorf("%s: Content-Security-Policy %q", f.url, policy)
@@ -513,5 +513,19 @@ func TestDashboardRefusesOtherSitesForms(t *testing.T) {
 		if got := s.fetch(http.MethodPost, "/hooks/webhooks/"+w.ID+"/enable", "", header...); got.status != http.StatusSeeOther {
 			t.Errorf("%v: status %d", header, got.status)
 		}
+	}
+}
+
+func BenchmarkDashboardPages(b *testing.B) {
+	s := newDashboardScene(b, true)
+	for name, path := range map[string]string{"overview": "", "webhooks": "webhooks", "deliveries": "deliveries"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if got := s.fetch(http.MethodGet, "/hooks/"+path, ""); got.status != http.StatusOK {
+					b.Fatal(got.status)
+				}
+			}
+			b.ReportMetric(float64(len(s.fetch(http.MethodGet, "/hooks/"+path, "").body)), "bytes")
+		})
 	}
 }

@@ -23,7 +23,7 @@ import (
 
 // scene is a Caddy in this process, before an API that answers each POST with 201.
 type scene struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	site string
 	api  *httptest.Server
@@ -31,7 +31,7 @@ type scene struct {
 	held chan struct{} // gets an element for each answer that waits
 }
 
-func newScene(t *testing.T) *scene {
+func newScene(t testing.TB) *scene {
 	t.Helper()
 	port, err := freePort()
 	if err != nil {

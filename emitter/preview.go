@@ -19,9 +19,7 @@ func (c *Client) Preview(w *store.Webhook, d *store.Delivery, n int, at time.Tim
 	h := c.attemptHeader(w, &m, at)
 	delete(h, "Idempotency-Key") // not sent
 	h["X-Hook-Signature"] = []string{Starred}
-	for i := range h["webhook-signature"] {
-		h["webhook-signature"][i] = "v1," + Starred
-	}
+	h["webhook-signature"] = []string{"v1," + Starred}
 	for key := range c.cfg.Header {
 		h[http.CanonicalHeaderKey(key)] = []string{Starred}
 	}

@@ -13,7 +13,8 @@ import (
 func TestPreviewShowsTheRequestWithoutWhatOthersCouldUse(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_700_000_000, 0)
-	extra := http.Header{"authorization": {"Bearer of-the-operator"}}
+	values := []string{"Bearer of-the-operator"}
+	extra := http.Header{"authorization": values}
 	c := NewClient(Config{Header: extra, UserAgent: "Bentihooks/1"})
 	defer c.Close()
 	w := &store.Webhook{
@@ -42,7 +43,7 @@ func TestPreviewShowsTheRequestWithoutWhatOthersCouldUse(t *testing.T) {
 	if _, body := c.Preview(w, d, 3, now); string(body) != `{"events":[{"id":7}]}` {
 		t.Errorf("body of an instance webhook %s", body)
 	}
-	if extra["authorization"][0] != "Bearer of-the-operator" {
+	if values[0] != "Bearer of-the-operator" {
 		t.Error("the settings were changed")
 	}
 }

@@ -209,3 +209,9 @@ func (p *Page) Screenshot() []byte {
 	p.t.Helper()
 	return Call(p, "taking a screenshot", chromedp.FullScreenshot(100))
 }
+
+// View returns what the window shows as PNG.
+func (p *Page) View() []byte {
+	p.t.Helper()
+	return Call(p, "taking a picture of the window", chromedp.CaptureScreenshot())
+}
