@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/bentihooks/bentihooks/journal"
+	"github.com/bentihooks/bentihooks/store"
 )
 
 // maxActionBody bounds the form of an action.
@@ -22,18 +23,18 @@ func (c *dashboardCall) act(ctx context.Context) error {
 	done := url.Values{"done": {c.place.action}}
 	switch p := c.place; p.name + " " + p.action {
 	case "webhooks ping":
-		if err := c.core.pingWebhook(ctx, p.id); err != nil {
+		if _, err := c.core.pingWebhook(ctx, p.id); err != nil {
 			return err
 		}
 	case "webhooks enable", "webhooks disable":
-		if err := c.core.setEnabled(ctx, p.id, p.action == "enable"); err != nil {
+		if _, err := c.core.setEnabled(ctx, p.id, p.action == "enable"); err != nil {
 			return err
 		}
 	case "deliveries replay":
 		if p.id == "" {
 			return c.replayAll(ctx)
 		}
-		if err := c.core.replay(ctx, p.id); err != nil {
+		if err := c.core.replayDelivery(ctx, p.id); err != nil {
 			return err
 		}
 	case "in-doubt acknowledge":
@@ -65,18 +66,33 @@ func (c *dashboardCall) replayAll(ctx context.Context) error {
 	if len(back) == 0 {
 		return problem{Code: http.StatusBadRequest, Message: "Choose what to replay with the filters first."}
 	}
-	n, err := c.core.replayAll(ctx, filter)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return problem{Code: http.StatusServiceUnavailable, Message: countText(n, "delivery is", "deliveries are") +
-			" due now, and there are more. Replay what is left with the same filter."}
-	}
+	n, more, err := c.replaySteps(ctx, filter)
 	if err != nil {
 		return err
 	}
+	if more {
+		back.Set("more", "1")
+	} else {
+		delete(back, "state") // what was replayed is in another state now
+	}
 	back.Set("done", "replays")
 	back.Set("n", strconv.Itoa(n))
-	delete(back, "state") // what was replayed is in another state now
 	return c.seeOther("deliveries", back)
+}
+
+// replaySteps replays until all is done or time is up.
+func (c *dashboardCall) replaySteps(ctx context.Context, f store.Filter) (n int, more bool, err error) {
+	for cursor := ""; ; {
+		step, err := c.core.replayDeliveries(ctx, f, cursor)
+		n += step.Replayed
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return n, true, nil
+		case err != nil || step.Next == nil:
+			return n, false, err
+		}
+		cursor = *step.Next
+	}
 }
 
 // seeOther leads to another place of the dashboard, by a relative path, as nobody knows here where it is mounted.

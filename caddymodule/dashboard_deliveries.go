@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -138,8 +137,6 @@ type field struct{ Name, Value string }
 // filterFields are the parameters that choose deliveries.
 var filterFields = []string{"state", "item", "project", "webhook", "since", "until"}
 
-var listedStates = []store.State{store.Pending, store.Delivering, store.Delivered, store.Dead}
-
 func (c *dashboardCall) deliveries(ctx context.Context) error {
 	e, err := c.core.engine()
 	if err != nil {
@@ -148,7 +145,7 @@ func (c *dashboardCall) deliveries(ctx context.Context) error {
 	query := c.r.URL.Query()
 	v := &deliveriesPage{
 		State: query.Get("state"), Item: query.Get("item"), Project: query.Get("project"), Webhook: strings.TrimSpace(query.Get("webhook")),
-		Since: query.Get("since"), Until: query.Get("until"), States: listedStates, Items: append(matcher.Items(), matcher.InstanceEvents()...), Cursor: query.Get("cursor"),
+		Since: query.Get("since"), Until: query.Get("until"), States: listingStates, Items: append(matcher.Items(), matcher.InstanceEvents()...), Cursor: query.Get("cursor"),
 	}
 	kept := make(url.Values)
 	for _, name := range filterFields {
@@ -188,32 +185,23 @@ func withQuery(path string, values url.Values) string {
 	return path + "?" + values.Encode()
 }
 
-// filterOf reads a filter from parameters. What is empty chooses all.
-func filterOf(query url.Values) (f store.Filter, err error) {
-	f = store.Filter{
-		State: store.State(query.Get("state")), Item: query.Get("item"), Project: query.Get("project"), Webhook: strings.TrimSpace(query.Get("webhook")),
+// filterOf reads a filter from what the fields of a form hold. What is empty chooses all.
+func filterOf(query url.Values) (store.Filter, error) {
+	p := make(parameters)
+	for _, name := range filterFields {
+		p[name] = strings.TrimSpace(query.Get(name))
 	}
-	if f.State != "" && !slices.Contains(listedStates, f.State) {
-		return f, problem{Code: http.StatusBadRequest, Field: "state", Message: "the state must be pending, delivering, delivered or dead"}
-	}
-	if f.Webhook != "" && !isID(f.Webhook) {
-		return f, problem{Code: http.StatusBadRequest, Field: "webhook", Message: "the webhook id must be one like 2c6f0a4e-3f0d-4d8f-9d0b-0f6b7f1f5a10"}
-	}
-	for name, to := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
-		text := query.Get(name)
-		if text == "" {
-			continue
-		}
-		if *to, err = parseLocal(text); err != nil {
-			return f, problem{Code: http.StatusBadRequest, Field: name, Message: "the times must be like 2026-03-01T12:30, in UTC"}
+	for _, name := range []string{"since", "until"} {
+		if at, err := parseLocal(p[name]); err == nil {
+			p[name] = at.Format(time.RFC3339Nano)
 		}
 	}
-	return f, nil
+	return p.filter(listingStates)
 }
 
 // parseLocal reads what <input type=datetime-local> gives.
 func parseLocal(text string) (t time.Time, err error) {
-	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02T15:04:05.000", time.RFC3339} {
+	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02T15:04:05.000"} {
 		if t, err = time.ParseInLocation(layout, text, time.UTC); err == nil {
 			return t, nil
 		}

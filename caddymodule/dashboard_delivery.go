@@ -33,7 +33,7 @@ func (c *dashboardCall) delivery(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.core.delivery(ctx, c.place.id)
+	d, err := c.core.findDelivery(ctx, c.place.id)
 	if err != nil {
 		return err
 	}

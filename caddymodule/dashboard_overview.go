@@ -18,17 +18,13 @@ const (
 )
 
 type overviewPage struct {
-	Day                             bool
-	Webhooks                        int
+	Day, Accounted                  bool
+	Status                          statusView
 	Sum                             tally
 	Attempts, Waiting, Dead         uint64
 	Rate, Success, Median, P95, P99 string
-	Oldest                          *time.Time
 	AttemptsChart, LatencyChart     *chart
 	Todo                            []todo
-	Counts                          store.Counts
-	Balanced                        bool
-	InReserve, InMemory             int
 	Latest                          deliveriesTable
 }
 
@@ -51,38 +47,20 @@ func (c *dashboardCall) overview(ctx context.Context) error {
 	v.Success = percentText(sum.Delivered, v.Attempts)
 	v.Median, v.P95, v.P99 = quantileText(&sum.latencies, .5), quantileText(&sum.latencies, .95), quantileText(&sum.latencies, .99)
 	v.AttemptsChart, v.LatencyChart = attemptsChart(slots, &v.Sum), latencyChart(slots, &v.Sum)
-	v.InReserve, v.InMemory = c.core.intake.kept()
-	v.Webhooks, _ = c.statuses()
-	if e := c.core.opened.Load(); e != nil {
-		if err := c.overviewStore(ctx, e, v); err != nil {
-			return err
-		}
+	v.Status = c.core.status(ctx)
+	v.Accounted = v.Status.Conservation.sum() == 0
+	if n := v.Status.Deliveries; n != nil {
+		v.Dead, v.Waiting = n.Dead, n.Pending+n.Delivering
 	}
 	v.Todo = c.todo(v, now)
+	if e := c.core.opened.Load(); e != nil {
+		latest, _, err := e.store.Find(ctx, store.Filter{}, "", latestShown)
+		if err != nil {
+			return err
+		}
+		v.Latest = c.table("The latest deliveries", latest, true)
+	}
 	return c.render(http.StatusOK, "overview", "Overview", c.frame(), v)
-}
-
-// overviewStore fills in what the store knows.
-func (c *dashboardCall) overviewStore(ctx context.Context, e *engine, v *overviewPage) error {
-	counts, err := e.store.Counts(ctx)
-	if err != nil {
-		return err
-	}
-	v.Counts, v.Dead, v.Waiting = counts, counts.Dead, counts.Pending+counts.Delivering
-	v.Balanced = counts.Enqueued == counts.Pending+counts.Delivering+counts.Delivered+counts.Dead+counts.Dropped+counts.Pruned
-	oldest, ok, err := e.store.OldestPending(ctx)
-	if err != nil {
-		return err
-	}
-	if ok {
-		v.Oldest = &oldest
-	}
-	latest, _, err := e.store.Find(ctx, store.Filter{}, "", latestShown)
-	if err != nil {
-		return err
-	}
-	v.Latest = c.table("The latest deliveries", latest, true)
-	return nil
 }
 
 // begin is when the first slot with anything in it began: before that, the process may not have been there.
@@ -112,11 +90,14 @@ func (c *dashboardCall) todo(v *overviewPage, now time.Time) (list []todo) {
 	add := func(chip chip, link, format string, args ...any) {
 		list = append(list, todo{Chip: chip, Text: fmt.Sprintf(format, args...), Link: link})
 	}
-	if s := c.core.state.Load(); s.Name != stateOpen {
+	if s := v.Status.State; s.Name != stateOpen {
 		add(storeChip(s), "", "Deliveries rest; events are kept beside the store. %s", s.Reason)
 	}
-	if v.InMemory > 0 {
-		add(chip{"bad", "warn", "in memory"}, "", "%s in memory only, because neither store nor reserve took them.", countText(v.InMemory, "event is", "events are"))
+	if n := v.Status.Conservation.sum(); n != 0 {
+		add(chip{"bad", "warn", "missing"}, "", "%s are not accounted for. Something was lost without being counted; please report it.", numberText(n))
+	}
+	if n := v.Status.InMemory; n > 0 {
+		add(chip{"bad", "warn", "in memory"}, "", "%s in memory only, because neither store nor reserve took them.", countText(n, "event is", "events are"))
 	}
 	var failing, gone, disabled int
 	if directory := c.core.directory.Load(); directory != nil {
@@ -134,12 +115,12 @@ func (c *dashboardCall) todo(v *overviewPage, now time.Time) (list []todo) {
 	}
 	if failing > 0 {
 		add(statusChip(store.Failing), "webhooks?status=failing", "%s of %s: the latest attempts failed.",
-			numberText(failing), countText(v.Webhooks, "webhook", "webhooks"))
+			numberText(failing), countText(v.Status.Webhooks, "webhook", "webhooks"))
 	}
-	if v.Oldest != nil && now.Sub(*v.Oldest) > owedLong {
-		add(chip{"warn", "clock", "late"}, "deliveries?state=pending", "The oldest event that waits was captured %s.", ago(*v.Oldest, now))
+	if oldest := v.Status.OldestPending; oldest != nil && now.Sub(oldest.At) > owedLong {
+		add(chip{"warn", "clock", "late"}, "deliveries?state=pending", "The oldest event that waits was captured %s.", ago(oldest.At, now))
 	}
-	if n := len(c.core.inFlight.inDoubt()); n > 0 {
+	if n := v.Status.InDoubt; n > 0 {
 		add(chip{"warn", "warn", "in doubt"}, "in-doubt", "%s in flight when the process ended without warning.", countText(n, "call was", "calls were"))
 	}
 	if v.Dead > 0 {

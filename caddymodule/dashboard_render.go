@@ -233,10 +233,12 @@ func (c *dashboardCall) done() string {
 	case "replay":
 		return "The delivery is due now."
 	case "replays":
-		if n, err := strconv.Atoi(query.Get("n")); err == nil && n >= 0 {
-			return countText(n, "delivery is", "deliveries are") + " due now."
+		n, _ := strconv.Atoi(query.Get("n")) // 0 of an address that somebody made up
+		text := countText(n, "delivery is", "deliveries are") + " due now."
+		if query.Has("more") {
+			text += " It took too long to do them all: replay again for the others."
 		}
-		return "The deliveries are due now."
+		return text
 	case "ping":
 		return "A ping is on its way. It is sent once and listed below."
 	case "enable":

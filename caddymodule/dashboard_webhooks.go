@@ -47,8 +47,6 @@ type webhooksPage struct {
 	Previous, Next       string
 }
 
-var webhookStatuses = []store.Status{store.Active, store.Failing, store.Disabled, store.Gone}
-
 func (c *dashboardCall) webhooks(ctx context.Context) error {
 	e, err := c.core.engine()
 	if err != nil {
@@ -216,7 +214,7 @@ func (c *dashboardCall) webhook(ctx context.Context) error {
 	}
 	v := &webhookPage{
 		Row: viewWebhookRow(w, latest), URL: w.URL, CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, Sampled: len(latest), States: statesText(latest),
-		CanPing: attemptable(w) == nil, CanEnable: w.Status == store.Disabled, CanDisable: attemptable(w) == nil,
+		CanPing: attemptable(w) == nil, CanEnable: w.Status == store.Disabled || w.Status == store.Gone, CanDisable: attemptable(w) == nil,
 	}
 	if w.PreviousSecret != "" && time.Now().Before(w.PreviousUntil) {
 		v.Overlap = &w.PreviousUntil
@@ -244,8 +242,8 @@ func whyStatus(w *store.Webhook, latest *attemptRow) *note {
 		}
 		return &note{"bad", "warn", text}
 	case store.Gone:
-		return &note{"warn", "warn", "The receiver answered 410, which means that it is gone for good. Its deliveries are dead and can be replayed " +
-			"once it is back. A PUT with its url at the subscription API verifies it and revives it."}
+		return &note{"warn", "warn", "The receiver answered 410, which means that it is gone for good. It gets nothing, and its deliveries are dead. " +
+			"If it is back, enable it and replay them."}
 	case store.Disabled:
 		return &note{"warn", "dash", "Switched off by an operator. It gets no new deliveries until it is enabled."}
 	case store.Active:

@@ -146,8 +146,8 @@ type rateView struct {
 func (h *history) rates(now time.Time) ratesView {
 	slots, five := h.since(&h.recent, now)
 	var one tally
-	for i := range slots[len(slots)-int(time.Minute/recentWidth):] {
-		one.join(&slots[len(slots)-1-i].tally)
+	for i := len(slots) - int(time.Minute/recentWidth); i < len(slots); i++ {
+		one.join(&slots[i].tally)
 	}
 	return ratesView{LastMinute: one.per(time.Minute), LastFiveMinutes: five.per(recentSlots * recentWidth)}
 }

@@ -119,8 +119,7 @@
 	// What an action said once is not said again when the page is loaded again.
 	const address = new URL(location.href);
 	if (address.searchParams.has("done")) {
-		address.searchParams.delete("done");
-		address.searchParams.delete("n");
+		for (const name of ["done", "n", "more"]) address.searchParams.delete(name);
 		history.replaceState(null, "", address);
 	}
 
