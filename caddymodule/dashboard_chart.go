@@ -74,11 +74,11 @@ func attemptsChart(slots []slot, sum *tally) *chart {
 	above, below := (up+step-1)/step, (down+step-1)/step
 	unit := c.Height / float64((above+below)*step)
 	c.Base = round(unit * float64(above*step))
-	for n := -int(below); n <= int(above); n++ {
-		label := numberText(uint64(max(n, -n)) * step)
+	for n := -float64(below); n <= float64(above); n++ {
+		label := numberText(math.Abs(n) * float64(step))
 		c.Scale = append([]string{label}, c.Scale...)
 		if n != 0 {
-			c.Grid = append(c.Grid, round(c.Base-unit*float64(n*int(step))))
+			c.Grid = append(c.Grid, round(c.Base-unit*n*float64(step)))
 		}
 	}
 	c.Columns = []string{"From, UTC", "Succeeded", "Failed", "Events captured"}

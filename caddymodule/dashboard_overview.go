@@ -124,7 +124,7 @@ func (c *dashboardCall) todo(v *overviewPage, now time.Time) (list []todo) {
 		add(chip{"warn", "warn", "in doubt"}, "in-doubt", "%s in flight when the process ended without warning.", countText(n, "call was", "calls were"))
 	}
 	if v.Dead > 0 {
-		add(chip{"bad", "cross", "dead"}, "deliveries?state=dead", "%s given up. Replay what is still wanted.", countText(int(v.Dead), "delivery was", "deliveries were"))
+		add(chip{"bad", "cross", "dead"}, "deliveries?state=dead", "%s given up. Replay what is still wanted.", countText(v.Dead, "delivery was", "deliveries were"))
 	}
 	if gone > 0 {
 		add(statusChip(store.Gone), "webhooks?status=gone", "%s: the receiver said that it is gone.", countText(gone, "webhook", "webhooks"))

@@ -193,6 +193,9 @@ func twoUnits(greater int, unit string, lesser int, lesserUnit string, enough in
 // numberText groups the digits of a whole number.
 func numberText(n any) string {
 	digits := fmt.Sprint(n)
+	if f, ok := n.(float64); ok {
+		digits = strconv.FormatFloat(f, 'f', 0, 64)
+	}
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]
 	}
@@ -200,7 +203,7 @@ func numberText(n any) string {
 }
 
 // countText counts things by their name in singular and plural.
-func countText(n int, one, many string) string {
+func countText[N int | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
 	}

@@ -36,7 +36,7 @@ func newHistory() *history {
 
 // captured takes note of events.
 func (h *history) captured(now time.Time, events int) {
-	h.add(now, func(s *slot) { s.Events += uint64(events) })
+	h.add(now, func(s *slot) { s.Events += uint64(events) }) //nolint:gosec // a count
 }
 
 // attempted takes note of an attempt of a delivery.
