@@ -26,6 +26,10 @@ const (
 	// attempt would go into such a connection and time out until the kernel gives it up, a quarter of an hour later.
 	pingAfter   = 15 * time.Second
 	pingTimeout = 5 * time.Second
+	// streamBuffer and connectionBuffer are how much of an answer an HTTP/2 receiver may send before it is read. They are
+	// memory that receivers decide about; by default it would be 4 MiB for each attempt in flight.
+	streamBuffer     = maxDrain
+	connectionBuffer = 1 << 20
 )
 
 // Client speaks HTTPS to receivers: certificates always verified, TLS 1.2 or later, HTTP/2 where offered, no
@@ -41,12 +45,13 @@ type Client struct {
 	closed bool
 }
 
-// NewClient makes a client out of c's Timeout, MaxConcurrent, MaxPerWebhook, AllowCIDR, RootCAs, Header, UserAgent
+// NewClient makes a client out of c's Timeout, MaxConcurrent, MaxPerWebhook, AllowCIDR, AllowPorts, RootCAs, Header, UserAgent
 // and Resolver. It connects to nothing yet.
 func NewClient(c Config) *Client {
 	c = c.withDefaults()
 	d := &dialer{
 		guard:    Guard{Allow: c.AllowCIDR},
+		ports:    c.AllowPorts,
 		resolver: c.Resolver,
 		tls:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.RootCAs, NextProtos: []string{"h2", "http/1.1"}},
 	}
@@ -60,7 +65,10 @@ func NewClient(c Config) *Client {
 		MaxIdleConnsPerHost:    c.MaxPerWebhook,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxResponseHeader,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: pingAfter, PingTimeout: pingTimeout,
+			MaxReceiveBufferPerStream: streamBuffer, MaxReceiveBufferPerConnection: connectionBuffer,
+		},
 	}
 	return &Client{cfg: c, rt: t, closeIdle: t.CloseIdleConnections}
 }
@@ -87,7 +95,7 @@ func (c *Client) exchange(parent context.Context, req *http.Request, keep int64)
 	ctx, cancel := context.WithTimeout(parent, c.cfg.Timeout)
 	defer cancel()
 	// Straight to the transport: http.Client would follow redirects and carry the secret along.
-	resp, err := c.rt.RoundTrip(req.WithContext(context.WithValue(ctx, attemptKey{}, ctx)))
+	resp, err := c.rt.RoundTrip(req.WithContext(context.WithValue(ctx, dialingKey{}, &dialing{ctx: ctx})))
 	if err != nil {
 		return nil, nil, explain(parent, ctx, err, c.cfg.Timeout)
 	}

@@ -30,6 +30,8 @@ type Config struct {
 	Retry []time.Duration
 	// AllowCIDR opens networks that are not public. See [Guard].
 	AllowCIDR []netip.Prefix
+	// AllowPorts are the ports that receivers may have. Default: all.
+	AllowPorts []uint16
 	// RootCAs are the authorities that receivers' certificates are verified against. Default those of the system.
 	RootCAs *x509.CertPool
 	// Header is sent on every attempt, not on handshakes. [Config.Validate] tells which fields are refused.
@@ -81,7 +83,7 @@ const (
 	ClassConnect        = "connect"         // no connection, or it broke, or what came was not HTTP
 	ClassTLS            = "tls"             // no TLS, or a certificate that does not verify
 	ClassDNS            = "dns"             // the host has no address
-	ClassRefusedAddress = "refused_address" // the host has an address that [Guard] refuses
+	ClassRefusedAddress = "refused_address" // the host has an address that [Guard] refuses, or the port is not allowed
 	ClassCanceled       = "canceled"        // cut off by the caller; does not count as an attempt
 	ClassChallenge      = "challenge"       // a handshake that did not give back the challenge
 )
@@ -160,6 +162,14 @@ func (c Config) Validate() error {
 	for _, p := range c.AllowCIDR {
 		if err := validPrefix(p); err != nil {
 			wrong("allow_cidr: %w", err)
+		}
+	}
+	for i, port := range c.AllowPorts {
+		switch {
+		case port == 0:
+			wrong("allow_ports: 0 is not a port from 1 to 65535")
+		case slices.Contains(c.AllowPorts[:i], port):
+			wrong("allow_ports: %d is given twice", port)
 		}
 	}
 	if !validFieldValue(c.UserAgent) {

@@ -29,6 +29,8 @@ func TestValidateNamesTheWrongSetting(t *testing.T) {
 		"too many waits":         {Config{Retry: make([]time.Duration, 200)}, "retry: 200 waits"},
 		"no network":             {Config{AllowCIDR: []netip.Prefix{{}}}, "allow_cidr:"},
 		"mapped network":         {Config{AllowCIDR: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}, "write it as IPv4"},
+		"port zero":              {Config{AllowPorts: []uint16{443, 0}}, "allow_ports: 0 is not a port"},
+		"port twice":             {Config{AllowPorts: []uint16{443, 8443, 443}}, "allow_ports: 443 is given twice"},
 		"line break in a value":  {Config{Header: http.Header{"X-Env": {"a\r\nb"}}}, "value of X-Env"},
 		"space in a name":        {Config{Header: http.Header{"X Env": {"a"}}}, "not a field name"},
 		"no name":                {Config{Header: http.Header{"": {"a"}}}, "not a field name"},

@@ -6,6 +6,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -16,28 +20,46 @@ const (
 	maxDials = 8
 	// minDialTime is the least time that one address gets, as long as there is so much left.
 	minDialTime = 2 * time.Second
+	// maxConnections bounds how many connections one attempt opens. Transport repeats a request whose HTTP/2 connection
+	// took it and said goodbye (GOAWAY), on a new connection each time: a receiver that always does so would have us
+	// make TLS handshakes until the attempt's deadline, hundreds in a second.
+	maxConnections = 4
 )
 
 // dialer opens TLS connections to vetted addresses only.
 type dialer struct {
 	guard    Guard
+	ports    []uint16 // allowed; none means all
 	resolver *net.Resolver
 	tls      *tls.Config
 }
 
-// attemptKey holds the attempt's own context in the context of its requests. Transport dials under a context
-// of its own that does not end with the request, and so would go on after the deadline.
-type attemptKey struct{}
+// dialing is what dialTLS is told about the exchange it dials for.
+type dialing struct {
+	// ctx is the exchange's own context. Transport dials under one that does not end with the request, and so would
+	// go on after the deadline.
+	ctx         context.Context
+	connections atomic.Int32
+}
+
+// dialingKey holds a *dialing in the context of a request.
+type dialingKey struct{}
 
 // dialTLS serves [http.Transport.DialTLSContext]. The host is looked up once, and what was vetted is what is
 // dialled: nothing between the two can swap the address.
 func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) {
-	if attempt, ok := ctx.Value(attemptKey{}).(context.Context); ok {
-		ctx = attempt
+	if exchange, ok := ctx.Value(dialingKey{}).(*dialing); ok {
+		ctx = exchange.ctx
+		if exchange.connections.Add(1) > maxConnections {
+			return nil, &failure{class: ClassConnect, text: "every connection was closed before the answer"}
+		}
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, &failure{ClassConnect, "host and port are not valid", err}
+	}
+	if !d.portAllowed(port) {
+		return nil, &failure{class: ClassRefusedAddress, text: "the port is not allowed"}
 	}
 	addrs, err := d.lookUp(ctx, host)
 	if err != nil {
@@ -57,9 +79,20 @@ func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) 
 	return conn, nil
 }
 
+func (d *dialer) portAllowed(port string) bool {
+	if len(d.ports) == 0 {
+		return true
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && slices.Contains(d.ports, uint16(n))
+}
+
 // lookUp returns the addresses of host, all of them allowed. One refused address refuses the name: a name
 // that is public and internal at the same time is an attack or a mistake.
 func (d *dialer) lookUp(ctx context.Context, host string) ([]netip.Addr, error) {
+	if disguised(host) {
+		return nil, refused()
+	}
 	addrs, err := d.resolve(ctx, host)
 	if err != nil {
 		return nil, &failure{ClassDNS, dnsText(err), err}
@@ -71,6 +104,21 @@ func (d *dialer) lookUp(ctx context.Context, host string) ([]netip.Addr, error) 
 		}
 	}
 	return interleave(addrs), nil
+}
+
+// disguised reports whether host is an IPv4 address in other words: as an IPv6 one (::ffff:127.0.0.1), or in a way that some
+// resolvers still read, such as 2130706433, 0x7f.1, 017700000001 and 127.1. No name ends in a number (RFC 3696, section 2), and
+// whoever means an address can write it plainly. What it would lead to does not matter then, nor which resolver there is.
+func disguised(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Is4In6()
+	}
+	host = strings.TrimSuffix(host, ".")
+	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
+	if hex, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
 func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {

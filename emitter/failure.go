@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -37,6 +38,9 @@ func explain(parent, ctx context.Context, err error, timeout time.Duration) *fai
 	}
 	var f *failure
 	if !errors.As(err, &f) {
+		if alertText(err) != "" { // of TLS 1.3, where a receiver may find fault with us only after the handshake
+			return &failure{ClassTLS, tlsText(err), err}
+		}
 		return &failure{ClassConnect, networkText(err), err}
 	}
 	if f.class != ClassConnect {
@@ -90,7 +94,6 @@ func tlsText(err error) string {
 		invalid   x509.CertificateInvalidError
 		verify    *tls.CertificateVerificationError
 		record    tls.RecordHeaderError
-		alert     tls.AlertError
 	)
 	switch {
 	case errors.As(err, &authority):
@@ -103,11 +106,22 @@ func tlsText(err error) string {
 		return "certificate does not verify"
 	case errors.As(err, &record):
 		return "receiver does not speak TLS"
-	case errors.As(err, &alert):
-		return "receiver refused: " + alert.Error()
+	case alertText(err) != "":
+		return "receiver refused: " + alertText(err)
+	case strings.Contains(err.Error(), "unsupported protocol version"):
+		return "receiver speaks no TLS 1.2 or later"
 	case isEOF(err):
 		return "connection closed during the handshake"
 	default:
 		return "handshake failed"
 	}
+}
+
+// alertText returns what a TLS alert of the receiver says, which is one of the standard's phrases, and nothing for other errors.
+func alertText(err error) string {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" {
+		return ""
+	}
+	return strings.TrimPrefix(op.Err.Error(), "tls: ")
 }

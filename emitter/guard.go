@@ -41,11 +41,11 @@ func (g Guard) listed(addr netip.Addr) bool {
 	return slices.ContainsFunc(g.Allow, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-func public4(addr netip.Addr) bool { return !within(special4, addr) }
+func public4(addr netip.Addr) bool { return !within(refused4, addr) }
 
 // public6 holds for global unicast space (2000::/3, the only part of IPv6 that is assigned for it) less the
 // special purposes inside it.
-func public6(addr netip.Addr) bool { return global6.Contains(addr) && !within(special6, addr) }
+func public6(addr netip.Addr) bool { return global6.Contains(addr) && !within(refused6, addr) }
 
 func within(table []netip.Prefix, addr netip.Addr) bool {
 	return slices.ContainsFunc(table, func(p netip.Prefix) bool { return p.Contains(addr) })
@@ -71,8 +71,8 @@ func embedded4(addr netip.Addr) (inner []netip.Addr) {
 	case teredo.Contains(addr): // RFC 4380, section 4: the server in clear, the client with all bits flipped
 		inner = append(inner, at(4), netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]}))
 	}
-	// ISATAP (RFC 5214, section 6.1) works under any prefix.
-	if (b[8] == 0 || b[8] == 2) && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe {
+	// ISATAP (RFC 5214, section 6.1) works under any prefix. The lowest two bits of b[8] may say anything about the address.
+	if b[8]&^3 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe {
 		inner = append(inner, at(12))
 	}
 	return inner

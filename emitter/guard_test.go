@@ -7,6 +7,14 @@ import (
 	"pgregory.net/rapid"
 )
 
+func prefixes(cidrs ...string) []netip.Prefix {
+	ps := make([]netip.Prefix, len(cidrs))
+	for i, s := range cidrs {
+		ps[i] = netip.MustParsePrefix(s)
+	}
+	return ps
+}
+
 func TestGuardRefusesWhatIsNotPublic(t *testing.T) {
 	t.Parallel()
 	for addr, want := range map[string]bool{
@@ -86,21 +94,44 @@ func TestAllowOpensExactlyWhatItSays(t *testing.T) {
 	}
 }
 
+// anyAddr is an address of any form: under or beside a row of the registries, or anywhere, and possibly with an IPv4
+// address of such a kind at one of the places where IPv6 addresses have them.
 func anyAddr() *rapid.Generator[netip.Addr] {
 	return rapid.Custom(func(t *rapid.T) netip.Addr {
-		v4 := netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "v4")))
-		v6 := [16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "v6"))
-		switch rapid.IntRange(0, 3).Draw(t, "form") {
-		case 0:
-			return v4
-		case 1: // under a prefix that matters
-			p := rapid.SampledFrom(prefixes("::/8", "::ffff:0:0/96", "2001::/16", "2002::/16", "fc00::/7", "fe80::/10", "ff00::/8")).Draw(t, "prefix")
-			b := p.Addr().As16()
-			copy(v6[:p.Bits()/8], b[:])
-			return netip.AddrFrom16(v6)
-		default:
-			return netip.AddrFrom16(v6)
+		if rapid.Bool().Draw(t, "IPv4") {
+			return anyAddr4().Draw(t, "address")
 		}
+		b := [16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "IPv6"))
+		networks := append(prefixes("2000::/3", "2600::/12", "::/96", "::ffff:0:0:0/96", "fec0::/10", "ff00::/8"), blocks(netip.Addr.Is6)...)
+		p := rapid.SampledFrom(networks).Draw(t, "network")
+		from := p.Addr().As16()
+		for i := range p.Bits() {
+			mask := byte(0x80) >> (i % 8)
+			b[i/8] = b[i/8]&^mask | from[i/8]&mask
+		}
+		inner := anyAddr4().Draw(t, "inner").As4()
+		switch rapid.IntRange(0, 5).Draw(t, "embedding") {
+		case 0:
+			copy(b[12:], inner[:])
+		case 1:
+			copy(b[2:], inner[:])
+		case 2: // ISATAP
+			copy(b[8:], []byte{rapid.SampledFrom([]byte{0, 1, 2, 3, 4}).Draw(t, "u"), 0, 0x5e, 0xfe})
+			copy(b[12:], inner[:])
+		case 3: // Teredo
+			copy(b[4:], inner[:])
+			copy(b[12:], []byte{^inner[0], ^inner[1], ^inner[2], ^inner[3]})
+		}
+		return netip.AddrFrom16(b)
+	})
+}
+
+func anyAddr4() *rapid.Generator[netip.Addr] {
+	return rapid.Custom(func(t *rapid.T) netip.Addr {
+		if rapid.Bool().Draw(t, "anywhere") {
+			return netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "IPv4")))
+		}
+		return inside(t, rapid.SampledFrom(refused4).Draw(t, "network"))
 	})
 }
 
@@ -124,7 +155,7 @@ func TestGuardIsStricterThanTheStandardLibrary(t *testing.T) {
 func TestNoSpellingOpensARefusedAddress(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		p := rapid.SampledFrom(special4).Draw(t, "network")
+		p := rapid.SampledFrom(refused4).Draw(t, "network")
 		b := p.Addr().As4()
 		for i, r := range rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, "host") {
 			keep := byte(0xff << max(0, min(8, 8*(i+1)-p.Bits())))
