@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"time"
@@ -95,7 +96,10 @@ func (c *Client) exchange(parent context.Context, req *http.Request, keep int64)
 	ctx, cancel := context.WithTimeout(parent, c.cfg.Timeout)
 	defer cancel()
 	// Straight to the transport: http.Client would follow redirects and carry the secret along.
-	resp, err := c.rt.RoundTrip(req.WithContext(context.WithValue(ctx, dialingKey{}, &dialing{ctx: ctx})))
+	d := &dialing{ctx: ctx}
+	defer d.end()
+	traced := httptrace.WithClientTrace(context.WithValue(ctx, dialingKey{}, d), d.trace())
+	resp, err := c.rt.RoundTrip(req.WithContext(traced))
 	if err != nil {
 		return nil, nil, explain(parent, ctx, err, c.cfg.Timeout)
 	}

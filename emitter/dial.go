@@ -34,12 +34,13 @@ type dialer struct {
 	tls      *tls.Config
 }
 
-// dialing is what dialTLS is told about the exchange it dials for.
+// dialing is what is known of an exchange where its connections are made.
 type dialing struct {
 	// ctx is the exchange's own context. Transport dials under one that does not end with the request, and so would
 	// go on after the deadline.
 	ctx         context.Context
 	connections atomic.Int32
+	used        []*meter
 }
 
 // dialingKey holds a *dialing in the context of a request.
@@ -71,7 +72,7 @@ func (d *dialer) dialTLS(ctx context.Context, _, addr string) (net.Conn, error) 
 	}
 	config := d.tls.Clone()
 	config.ServerName = host
-	conn := tls.Client(raw, config)
+	conn := tls.Client(newMeter(raw), config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, &failure{ClassTLS, tlsText(err), err}
