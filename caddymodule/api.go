@@ -5,8 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -23,10 +23,6 @@ const (
 	maxWebhooks = 1000
 	// maxAPIBody is how long the body of a call may be.
 	maxAPIBody = 64 << 10
-	// maxHandshakes and maxProjectHandshakes bound the handshakes in flight of a site, so that slow receivers
-	// cannot pile up.
-	maxHandshakes        = 64
-	maxProjectHandshakes = 8
 	// apiStoreTimeout bounds how long a call waits for the store.
 	apiStoreTimeout = 10 * time.Second
 )
@@ -35,14 +31,10 @@ const (
 type subscriptionAPI struct {
 	handler   *Handler
 	crossSite *http.CrossOriginProtection
-
-	mu         sync.Mutex
-	handshakes map[string]int // in flight, by project
-	inFlight   int
 }
 
 func newSubscriptionAPI(h *Handler) *subscriptionAPI {
-	return &subscriptionAPI{handler: h, crossSite: http.NewCrossOriginProtection(), handshakes: make(map[string]int)}
+	return &subscriptionAPI{handler: h, crossSite: http.NewCrossOriginProtection()}
 }
 
 // belowWebhooks returns the decoded segments behind /webhooks in a path behind prefix and version; false if
@@ -79,6 +71,7 @@ type apiCall struct {
 	*subscriptionAPI
 	w       http.ResponseWriter
 	r       *http.Request
+	core    *core
 	engine  *engine
 	project string
 	self    string // the path of the collection as the caller knows it
@@ -108,7 +101,7 @@ func (s *subscriptionAPI) serve(w http.ResponseWriter, r *http.Request, next cad
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	call := &apiCall{subscriptionAPI: s, w: w, r: r.WithContext(ctx), engine: e, project: h.project(r), self: base + webhooksPath}
+	call := &apiCall{subscriptionAPI: s, w: w, r: r.WithContext(ctx), core: c, engine: e, project: h.project(r), self: base + webhooksPath}
 	if err := call.route(below); err != nil {
 		return s.fail(w, err)
 	}
@@ -168,7 +161,7 @@ func (c *apiCall) byMethod(actions map[string]action) error {
 func (s *subscriptionAPI) fail(w http.ResponseWriter, err error) error {
 	if p, ok := errors.AsType[problem](err); ok {
 		if p.Code == http.StatusTooManyRequests {
-			w.Header().Set("Retry-After", "1")
+			w.Header().Set("Retry-After", strconv.Itoa(max(1, p.retryAfter)))
 		}
 		return writeError(w, p)
 	}
@@ -188,25 +181,4 @@ func (s *subscriptionAPI) fail(w http.ResponseWriter, err error) error {
 // storeContext bounds a call's use of the store. A caller that goes away does not cancel it.
 func (c *apiCall) storeContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(c.r.Context()), apiStoreTimeout)
-}
-
-// beginHandshake makes sure that not too many handshakes are in flight. The caller must call the
-// function it returns when its own has ended.
-func (s *subscriptionAPI) beginHandshake(project string) (end func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.inFlight >= maxHandshakes || s.handshakes[project] >= maxProjectHandshakes {
-		return nil, problem{Code: http.StatusTooManyRequests, Message: "too many verifications are in flight; try again when they have ended"}
-	}
-	s.inFlight++
-	s.handshakes[project]++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.inFlight--
-		s.handshakes[project]--
-		if s.handshakes[project] == 0 {
-			delete(s.handshakes, project)
-		}
-	}, nil
 }

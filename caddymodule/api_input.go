@@ -14,16 +14,11 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/net/idna"
-
 	"github.com/bentihooks/bentihooks/matcher"
 	"github.com/bentihooks/bentihooks/store"
 )
 
-const (
-	maxURL    = 2048
-	maxSecret = 512
-)
+const maxSecret = 512
 
 // kind is one of the two kinds of webhooks.
 type kind int
@@ -91,6 +86,9 @@ func (c *apiCall) readInput() (*webhookInput, error) {
 	if c.r.ContentLength > maxAPIBody {
 		return nil, tooLarge()
 	}
+	if encoding := c.r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, problem{Code: http.StatusUnsupportedMediaType, Message: "the body must not be compressed"}
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxAPIBody))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -102,8 +100,11 @@ func (c *apiCall) readInput() (*webhookInput, error) {
 	if err != nil {
 		return nil, err
 	}
-	return checkInput(values)
+	return checkInput(values, c.ports())
 }
+
+// ports are those that receivers may have; none means all.
+func (c *apiCall) ports() []uint16 { return c.handler.app.emitter.AllowPorts }
 
 func tooLarge() problem {
 	return problem{Code: http.StatusRequestEntityTooLarge, Message: "the body may be 64 KiB long at most"}
@@ -223,7 +224,7 @@ func (k kind) parseForm(body []byte) (inputValues, error) {
 	return values, nil
 }
 
-func checkInput(values inputValues) (*webhookInput, error) {
+func checkInput(values inputValues, ports []uint16) (*webhookInput, error) {
 	in := new(webhookInput)
 	if item, ok := values["item"]; ok {
 		if err := oneOf(item[0], matcher.Items()); err != nil {
@@ -238,7 +239,7 @@ func checkInput(values inputValues) (*webhookInput, error) {
 		in.events = &events
 	}
 	if url, ok := values["url"]; ok {
-		normal, err := checkURL(url[0])
+		normal, err := checkURL(url[0], ports)
 		if err != nil {
 			return nil, invalid("url", "url "+err.Error())
 		}
@@ -251,66 +252,6 @@ func checkInput(values inputValues) (*webhookInput, error) {
 		in.secret = &secret[0]
 	}
 	return in, nil
-}
-
-// hostProfile maps names as browsers do, but lets underscores be, which real hosts have.
-var hostProfile = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
-
-// checkURL returns the URL with its host in ASCII.
-func checkURL(text string) (string, error) {
-	if len(text) > maxURL {
-		return "", fmt.Errorf("may be %d bytes long at most", maxURL)
-	}
-	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return "", errors.New("must not hold spaces or control characters")
-	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return "", errors.New("is not a valid URL")
-	case u.Scheme != "https":
-		return "", errors.New("must use https")
-	case u.Opaque != "" || u.Hostname() == "":
-		return "", errors.New("must have a host")
-	case u.User != nil:
-		return "", errors.New("must not hold a user name or password")
-	case strings.Contains(text, "#"):
-		return "", errors.New("must not hold a fragment")
-	}
-	u.Host = strings.TrimSuffix(u.Host, ":")
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return "", errors.New("must have a port from 1 to 65535")
-		}
-	}
-	if strings.HasPrefix(u.Host, "[") { // an IPv6 address
-		return u.String(), nil
-	}
-	host, err := hostProfile.ToASCII(u.Hostname())
-	if err != nil || host == "" {
-		return "", errors.New("has a host that is no valid name")
-	}
-	if port := u.Port(); port != "" {
-		host += ":" + port
-	}
-	u.Host = host
-	if normal := u.String(); len(normal) <= maxURL {
-		return normal, nil
-	}
-	return "", fmt.Errorf("may be %d bytes long at most", maxURL)
-}
-
-// origin is what a secret is bound to: scheme, host and port.
-func origin(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return text
-	}
-	port := u.Port()
-	if port == "" {
-		port = "443"
-	}
-	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
 }
 
 // checkSecret allows what can travel in a header.

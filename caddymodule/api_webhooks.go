@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -153,16 +154,19 @@ func (c *apiCall) remove(w *store.Webhook) error {
 
 // verify asks the receiver whether it wants to be one.
 func (c *apiCall) verify(w *store.Webhook) error {
-	end, err := c.beginHandshake(c.project)
+	if u, err := url.Parse(w.URL); err != nil || checkPort(u, c.ports()) != nil {
+		return invalid("url", "url has a port that is no longer allowed")
+	}
+	end, err := c.core.handshakes.begin(c.project, time.Now())
 	if err != nil {
 		return err
 	}
-	defer end()
 	verify := c.engine.emitter.Client().Verify
 	if w.Instance() {
 		verify = c.engine.emitter.Client().VerifyInstance
 	}
 	err = verify(c.r.Context(), w.URL, w.Secret)
+	end(err != nil, time.Now())
 	if err == nil {
 		return nil
 	}

@@ -72,6 +72,9 @@ type Delivery struct {
 	// refused, unless their address is in one of these CIDR ranges. Default: none.
 	AllowCIDR []string `json:"allow_cidr,omitempty"`
 
+	// The ports that receivers may have, such as 443. Default: all.
+	AllowPorts []uint16 `json:"allow_ports,omitempty"`
+
 	// The certificate authorities that receivers' certificates are verified against. Default: the system's.
 	TrustPoolRaw json.RawMessage `json:"trust_pool,omitempty" caddy:"namespace=tls.ca_pool.source inline_key=provider"`
 
@@ -182,6 +185,7 @@ func (v *Delivery) config() emitter.Config {
 		Timeout:       time.Duration(v.Timeout),
 		MaxConcurrent: v.MaxConcurrent,
 		MaxPerWebhook: v.MaxPerWebhook,
+		AllowPorts:    v.AllowPorts,
 		Header:        v.Header,
 	}
 	for _, wait := range v.Retry {

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -37,6 +38,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			max_per_webhook <count>
 //			retry           <duration...>
 //			allow_cidr      <range...>
+//			allow_ports     <port...>
 //			trust_pool      <module> ...
 //			header          <name> <value>
 //			secret_overlap  <duration>
@@ -103,6 +105,7 @@ func (v *Delivery) unmarshal(d *caddyfile.Dispenser) error {
 		"secret_overlap":  func() error { return block.duration(&v.SecretOverlap) },
 		"retry":           func() error { return v.parseRetry(&block) },
 		"allow_cidr":      func() error { return v.parseAllowCIDR(&block) },
+		"allow_ports":     func() error { return v.parseAllowPorts(&block) },
 		"trust_pool":      func() error { return v.parseTrustPool(d) },
 		"header":          func() error { return v.parseHeader(d) },
 	})
@@ -133,6 +136,21 @@ func (v *Delivery) parseAllowCIDR(block *settings) error {
 			return block.d.Errf("allow_cidr: %v", err)
 		}
 		v.AllowCIDR = append(v.AllowCIDR, value)
+	}
+	return nil
+}
+
+func (v *Delivery) parseAllowPorts(block *settings) error {
+	values, err := block.args()
+	if err != nil {
+		return err
+	}
+	for _, value := range values {
+		port, err := strconv.ParseUint(value, 10, 16)
+		if err != nil || port == 0 {
+			return block.d.Errf("allow_ports: %q is not a port from 1 to 65535", value)
+		}
+		v.AllowPorts = append(v.AllowPorts, uint16(port))
 	}
 	return nil
 }

@@ -54,7 +54,9 @@ type core struct {
 	intake    intake
 	ledger    ledger
 	inFlight  inFlight
-	roomUntil atomic.Int64 // nanoseconds after born, until when the disk is not asked for its free space again
+	// handshakes are counted here, so that sites and configurations share their bounds.
+	handshakes handshakes
+	roomUntil  atomic.Int64 // nanoseconds after born, until when the disk is not asked for its free space again
 
 	mu     sync.Mutex
 	apps   []*App        // started, the newest last; guarded by mu

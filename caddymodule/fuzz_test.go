@@ -3,115 +3,15 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/bentihooks/bentihooks/matcher"
 )
-
-// FuzzSubscriptionInput takes anything for the body of a call: it is either told what is wrong, in an answer that can be
-// written, or it holds what may be stored and sent.
-func FuzzSubscriptionInput(f *testing.F) {
-	const form = "application/x-www-form-urlencoded"
-	f.Add("application/json", []byte(`{"item":"ticket","url":"https://example.com/","secret":"s"}`))
-	f.Add("application/json; charset=utf-8", []byte(`{"events":["answer"],"url":"https://bücher.example:8443/?a#","secret":"a\r\nX: y"}`))
-	f.Add("text/x+json", []byte(`{"item":{"item":1},"item":null}x`))
-	f.Add(form, []byte("item=ticket&url=https%3A%2F%2F%5B::1%5D%2F&secret=%ff&events[]=answer&events[]=answer"))
-	f.Add(form, []byte("item=a;b=%zz"))
-	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
-		for _, k := range []kind{apiKind, instanceKind} {
-			values, err := k.parse(contentType, body)
-			var in *webhookInput
-			if err == nil {
-				in, err = checkInput(values)
-			}
-			if err != nil {
-				checkProblem(t, err)
-				continue
-			}
-			checkStorable(t, in)
-		}
-	})
-}
-
-func checkProblem(t *testing.T, err error) {
-	t.Helper()
-	p, ok := errors.AsType[problem](err)
-	if !ok || p.Code < 400 || p.Code > 499 || p.Message == "" || !utf8.ValidString(p.Message+p.Field) {
-		t.Fatalf("%#v is no answer", err)
-	}
-}
-
-func checkStorable(t *testing.T, in *webhookInput) {
-	t.Helper()
-	if in.item != nil && !slices.Contains(matcher.Items(), *in.item) {
-		t.Fatalf("item %q", *in.item)
-	}
-	if in.events != nil && matcher.CheckInstanceEvents(*in.events) != nil {
-		t.Fatalf("events %q", *in.events)
-	}
-	if in.secret != nil {
-		h := http.Header{"X-Hook-Signature": {*in.secret}}
-		var wire strings.Builder
-		if err := h.Write(&wire); err != nil || wire.String() != "X-Hook-Signature: "+*in.secret+"\r\n" {
-			t.Fatalf("secret %q travels as %q", *in.secret, wire.String())
-		}
-	}
-	if in.url != nil {
-		checkNormal(t, *in.url)
-	}
-}
-
-// FuzzURL takes any text for a receiver's address.
-func FuzzURL(f *testing.F) {
-	for _, text := range []string{
-		"https://example.com", "https://EXAMPLE.com:443/a%2Fb?c=d", "https://bücher.example", "https://１２７.0.0.1", "https://[fe80::1%25eth0]:8/",
-		"https://user@h", "https://h#", "https:h", "https://h:0", "https://h:", "https://loc\u00adalhost", "https://xn--a", "https://h/\x00", "//h",
-	} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		normal, err := checkURL(text)
-		if err != nil {
-			if !utf8.ValidString(err.Error()) {
-				t.Fatalf("error %q", err)
-			}
-			return
-		}
-		checkNormal(t, normal)
-	})
-}
-
-// checkNormal fails unless an address that was accepted can be asked for as it stands, and stays as it is.
-func checkNormal(t *testing.T, text string) {
-	t.Helper()
-	again, err := checkURL(text)
-	if err != nil || again != text {
-		t.Fatalf("%q becomes %q, %v", text, again, err)
-	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, text, nil)
-	if err != nil {
-		t.Fatalf("%q cannot be asked for: %v", text, err)
-	}
-	u := req.URL
-	if u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" || len(text) > maxURL || strings.ContainsAny(u.Host, "\r\n /") {
-		t.Fatalf("%q was accepted", text)
-	}
-	if strings.ContainsFunc(u.Host, func(r rune) bool { return r >= utf8.RuneSelf }) && !strings.HasPrefix(u.Host, "[") {
-		t.Fatalf("%q has a host that is not ASCII", text)
-	}
-	if origin(text) == "" {
-		t.Fatalf("%q has no origin", text)
-	}
-}
 
 // FuzzWebhooksPath takes any path for one below /webhooks.
 func FuzzWebhooksPath(f *testing.F) {

@@ -10,6 +10,8 @@ type problem struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
 	Field   string `json:"field,omitempty"`
+
+	retryAfter int // seconds, told in the header of a 429; at least one
 }
 
 func (p problem) Error() string { return p.Message }
