@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,14 +24,19 @@ type nameServer struct {
 
 	mu     sync.Mutex
 	socket net.PacketConn
+	addrs  []netip.Addr
 	fault  dnsmessage.RCode // what is answered instead
 	silent bool
 }
 
+// nameServers counts those of this process.
+var nameServers atomic.Int32
+
 func newNameServer(t *testing.T) *nameServer {
 	t.Helper()
-	// Each test process has an address of its own: the port cannot be chosen.
-	s := &nameServer{t: t, address: fmt.Sprintf("127.53.%d.%d:53", os.Getpid()/250%250+1, os.Getpid()%250+1)}
+	// Each server has an address of its own, in each process: the port cannot be chosen.
+	n := os.Getpid()*16 + int(nameServers.Add(1))
+	s := &nameServer{t: t, address: fmt.Sprintf("127.%d.%d.%d:53", 53+n/62500%100, n/250%250+1, n%250+1)}
 	s.up()
 	t.Cleanup(s.down)
 	return s
@@ -46,7 +53,20 @@ func (s *nameServer) up() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.socket, s.fault, s.silent = socket, dnsmessage.RCodeSuccess, false
+	if s.addrs == nil {
+		s.addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	}
 	go s.serve(socket)
+}
+
+// answer has it answer with these addresses from now on.
+func (s *nameServer) answer(addrs ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.addrs = nil
+	for _, addr := range addrs {
+		s.addrs = append(s.addrs, netip.MustParseAddr(addr))
+	}
 }
 
 // down has it refuse questions.
@@ -78,22 +98,36 @@ func (s *nameServer) serve(socket net.PacketConn) {
 			continue
 		}
 		s.mu.Lock()
-		fault, silent := s.fault, s.silent
+		fault, silent, addrs := s.fault, s.silent, s.addrs
 		s.mu.Unlock()
 		if silent {
 			continue
 		}
 		m.Response, m.RCode, m.Additionals = true, fault, nil
-		if q := m.Questions[0]; fault == dnsmessage.RCodeSuccess && q.Type == dnsmessage.TypeA {
-			m.Answers = []dnsmessage.Resource{{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class},
-				Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
-			}}
+		if fault == dnsmessage.RCodeSuccess {
+			m.Answers = resources(m.Questions[0], addrs)
 		}
 		if answer, err := m.Pack(); err == nil {
 			_, _ = socket.WriteTo(answer, from)
 		}
 	}
+}
+
+// resources are the records with those of the addresses that a question is about.
+func resources(q dnsmessage.Question, addrs []netip.Addr) (found []dnsmessage.Resource) {
+	for _, addr := range addrs {
+		r := dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}}
+		switch {
+		case q.Type == dnsmessage.TypeA && addr.Is4():
+			r.Body = &dnsmessage.AResource{A: addr.As4()}
+		case q.Type == dnsmessage.TypeAAAA && addr.Is6():
+			r.Body = &dnsmessage.AAAAResource{AAAA: addr.As16()}
+		default:
+			continue
+		}
+		found = append(found, r)
+	}
+	return found
 }
 
 // asks has the proxy ask this server alone, in a mount namespace of its own.
