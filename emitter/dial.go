@@ -126,6 +126,9 @@ func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
 	}
+	if strings.EqualFold(host, "localhost.") {
+		host = "localhost" // is for the machine's own list of hosts, not for the DNS (RFC 6761, section 6.3)
+	}
 	addrs, err := d.resolver.LookupNetIP(ctx, "ip", host)
 	if err == nil && len(addrs) == 0 {
 		err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
