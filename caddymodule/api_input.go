@@ -133,6 +133,7 @@ func (k kind) parseJSON(body []byte) (inputValues, error) {
 		return nil, malformed("the body is not UTF-8")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber() // one that is too large is no string either
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
 		return nil, malformed("the body must be a JSON object")
 	}

@@ -12,18 +12,18 @@ import (
 	"testing"
 )
 
-// hostile is a receiver that agrees to handshakes, and then does with each connection what it likes.
-type hostile struct {
+// hostileReceiver is one that agrees to handshakes, and then does with each connection what it likes.
+type hostileReceiver struct {
 	url         string
 	deliveries  atomic.Bool  // whether handshakes are over
 	connections atomic.Int32 // for deliveries
 }
 
 // newHostile makes a receiver that, once deliveries is set, has serve called with the bare connection.
-func newHostile(t *testing.T, serve func(net.Conn)) *hostile {
+func newHostile(t *testing.T, serve func(net.Conn)) *hostileReceiver {
 	t.Helper()
 	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	h := &hostile{url: "https://" + address + "/"}
+	h := &hostileReceiver{url: "https://" + address + "/"}
 	listener := listen(t, address)
 	ended := make(chan struct{})
 	t.Cleanup(func() {

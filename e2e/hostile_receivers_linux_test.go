@@ -6,28 +6,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
-
-// memory is what the process holds that is not a file, in bytes.
-func (p *proxy) memory() int {
-	p.t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(status), "RssAnon:")
-	kib, err := strconv.Atoi(strings.Fields(after)[0])
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return kib << 10
-}
 
 // TestHostileReceivers has every kind of them get deliveries, all at once and several times, beside a healthy one.
 func TestHostileReceivers(t *testing.T) {
@@ -38,7 +22,7 @@ func TestHostileReceivers(t *testing.T) {
 	p := site(t, up, config{delivery: "timeout 2s\nretry 1h"})
 	good := p.register("ticket", healthy.url("/"))
 	webhooks := make(map[string]*webhook)
-	receivers := make(map[string]*hostile)
+	receivers := make(map[string]*hostileReceiver)
 	for name, row := range rows {
 		receivers[name] = newHostile(t, row.serve)
 		webhooks[name] = p.register("ticket", receivers[name].url)
@@ -46,19 +30,19 @@ func TestHostileReceivers(t *testing.T) {
 	for _, h := range receivers {
 		h.deliveries.Store(true)
 	}
-	before, most := p.memory(), 0
+	before, most := p.memory("RssAnon"), 0
 	var worst time.Duration
 	for range tickets {
 		p.ticket()
 		sent := time.Now()
 		healthy.next()
 		worst = max(worst, time.Since(sent))
-		most = max(most, p.memory())
+		most = max(most, p.memory("RssAnon"))
 	}
 	for name, w := range webhooks {
 		var list []delivery
 		eventually(t, name+": an attempt of every delivery", func() bool {
-			most = max(most, p.memory())
+			most = max(most, p.memory("RssAnon"))
 			list, _ = p.page(w, "")
 			return len(list) == tickets && !slices.ContainsFunc(list, func(d delivery) bool { return len(d.Attempts) == 0 })
 		})

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -289,44 +288,6 @@ func TestCrossSitePostsOfBrowsersAreRefused(t *testing.T) {
 	}
 	p.must(http.StatusOK, "GET", "/webhooks", "", "Sec-Fetch-Site", "cross-site")
 	p.must(http.StatusCreated, "POST", "/webhooks", registration("queue", rc.url("/"), p.newSecret()), "Sec-Fetch-Site", "same-origin")
-}
-
-func TestAProjectHasAThousandWebhooksAtMost(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("makes a thousand webhooks")
-	}
-	const most, workers = 1000, 8
-	up, rc := newUpstream(t), newReceiver(t)
-	p := site(t, up, config{handler: "authorize off"})
-	numbers := make(chan int)
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			for n := range numbers {
-				got, err := p.do(t.Context(), "POST", "/webhooks", registration("ticket", fmt.Sprint(rc.url("/"), n), "s"))
-				if err != nil || got.status != http.StatusCreated {
-					t.Errorf("webhook %d: %+v, %v", n, got, err)
-				}
-			}
-		})
-	}
-	for n := range most {
-		numbers <- n
-	}
-	close(numbers)
-	wg.Wait()
-	message := p.call("POST", "/webhooks", registration("ticket", rc.url("/one-more"), "s")).checkError(t, http.StatusTooManyRequests, "")
-	if !strings.Contains(message, "1,000") {
-		t.Errorf("message %q", message)
-	}
-	p.register("ticket", rc.url("/"), "X-Inbenta-Key", "another project")
-	list := p.webhooks()
-	if len(list) != most {
-		t.Fatalf("%d webhooks", len(list))
-	}
-	p.must(http.StatusNoContent, "DELETE", list[0].path(), "")
-	p.register("ticket", rc.url("/one-more"))
 }
 
 // Of calls that race for the same webhook one wins.

@@ -199,7 +199,7 @@ func TestManyBombsAtOnceTakeLittleMemory(t *testing.T) {
 	t.Logf("%d bombs, %d at a time: the process grew from %d to %d MiB at its peak", callers*rounds, callers, before>>20, after>>20)
 }
 
-// memory returns a figure of /proc/<pid>/status in bytes: VmHWM is the most that has been resident.
+// memory returns a figure of /proc/<pid>/status in bytes: RssAnon is what is no file, VmHWM the most that has been resident.
 func (p *proxy) memory(name string) int {
 	p.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
