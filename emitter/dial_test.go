@@ -1,6 +1,7 @@
 package emitter
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -140,7 +141,8 @@ func TestOnlyAllowedPortsAreDialled(t *testing.T) {
 		if res.Class != row.class || row.class != ClassDelivered && res.Attempt.Error != "refused_address: the port is not allowed" {
 			t.Errorf("%v: %+v", row.ports, res)
 		}
-		if err := client.Verify(t.Context(), url, testSecret); row.class != ClassDelivered && (err == nil || err.(*VerifyError).Class != row.class) {
+		err := client.Verify(t.Context(), url, testSecret)
+		if refused, ok := errors.AsType[*VerifyError](err); row.class != ClassDelivered && (!ok || refused.Class != row.class) {
 			t.Errorf("%v: the handshake: %v", row.ports, err)
 		}
 	}
