@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"errors"
 	"io"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,8 +15,10 @@ import (
 // final answer of status 2xx, and holds it if it is to be stored before the client sees it; any other
 // answer passes through as if capture were not there.
 //
-// What is held is let go unchanged: the header map is the client's own, so that trailers work, and what
-// was changed in it after WriteHeader, which then no longer counts, is kept out of the header.
+// What is held is let go unchanged, write by write and flush by flush: the writers in front of us decide by the
+// first write whether to compress, and by flushes how to frame. The header map is the client's own, so that
+// trailers work, and what was changed in it after WriteHeader, which then no longer counts, is kept out of the
+// header.
 type capture struct {
 	*caddyhttp.ResponseWriterWrapper
 	limit int64       // bytes looked at, at most
@@ -25,14 +26,22 @@ type capture struct {
 	seen  func()      // called once, when all is seen of a success that will be; before it is let go
 	mode  captureMode // where the answer stands
 
-	status  int
-	header  http.Header // as it was at WriteHeader, while held
-	body    []byte      // what was seen
-	cut     bool        // body is only the first part
-	lost    error       // why the client cannot be written to any more
-	flushed bool        // a flush was wanted while held,
-	flushAt int         // first behind so many bytes of body
+	status int
+	header http.Header // as it was at WriteHeader, while held
+	body   []byte      // what was seen
+	cut    bool        // body is only the first part
+	lost   error       // why the client cannot be written to any more
+	pieces []piece     // how what is held was written
 }
+
+// piece is one write of what is held.
+type piece struct {
+	end   int  // behind so many bytes of body
+	flush bool // then it was flushed
+}
+
+// maxPieces is how many writes are told apart. An answer in more of them than this is let go with the rest as one.
+const maxPieces = 1024
 
 type captureMode int
 
@@ -83,19 +92,31 @@ func (c *capture) Write(p []byte) (int, error) {
 	}
 	room := int(c.limit) - len(c.body)
 	part := p[:min(len(p), room)]
-	c.body = append(c.body, part...)
-	wasHolding := c.mode == holding
-	if len(part) < len(p) {
-		c.finish(true)
-	}
-	switch {
-	case !wasHolding:
-		return c.writeOn(p)
-	case len(part) == len(p):
+	c.body = appendWithin(c.body, part, c.limit)
+	whole := len(part) == len(p)
+	if c.mode == holding && whole {
+		c.note(false)
 		return len(p), nil
 	}
-	n, err := c.ResponseWriterWrapper.Write(p[len(part):])
-	return len(part) + n, err
+	held := c.mode == holding
+	if !whole {
+		c.finish(true) // lets go of all before p
+	}
+	if held {
+		return c.ResponseWriterWrapper.Write(p)
+	}
+	return c.writeOn(p)
+}
+
+// note keeps that a write or a flush ends here.
+func (c *capture) note(flush bool) {
+	last := len(c.pieces) - 1
+	if last < 0 || c.pieces[last].end < len(c.body) && last < maxPieces-1 {
+		c.pieces = append(c.pieces, piece{end: len(c.body), flush: flush})
+		return
+	}
+	c.pieces[last].end = len(c.body)
+	c.pieces[last].flush = c.pieces[last].flush || flush
 }
 
 // writeOn passes on what was looked at. As long as there is something to look at, a client that has gone
@@ -133,9 +154,7 @@ func (c *capture) FlushError() error {
 		}
 		return err
 	}
-	if !c.flushed {
-		c.flushed, c.flushAt = true, len(c.body)
-	}
+	c.note(true)
 	return nil
 }
 
@@ -153,35 +172,58 @@ func (c *capture) finish(cut bool) {
 	}
 }
 
+// letGo writes what was held. An error is the client's having gone, which concerns the client alone.
 func (c *capture) letGo() {
-	header := c.Header()
-	later := maps.Clone(header)
-	clear(header)
-	maps.Copy(header, c.header)
+	late := c.takeLateFields()
 	c.ResponseWriterWrapper.WriteHeader(c.status)
-	// An error from here on is the client's having gone. That concerns the client alone.
-	// What came later is not for the header, even of writers that write it with the first byte of the body.
-	defer func() {
-		clear(header)
-		maps.Copy(header, later)
-	}()
-	if !c.flushed {
-		c.letGoBody(c.body)
-		return
+	start := 0
+	for _, p := range c.pieces {
+		if p.end > start {
+			_, _ = c.ResponseWriterWrapper.Write(c.body[start:p.end])
+		}
+		if p.flush {
+			_ = http.NewResponseController(c.ResponseWriter).Flush()
+		}
+		start = p.end
 	}
-	// The first flush decides what the server makes of the header, the last how soon the client gets it all.
-	c.letGoBody(c.body[:c.flushAt])
-	_ = http.NewResponseController(c.ResponseWriter).Flush()
-	if len(c.body) > c.flushAt {
-		c.letGoBody(c.body[c.flushAt:])
-		_ = http.NewResponseController(c.ResponseWriter).Flush()
+	// Nothing else is put back: writers in front of us may have changed the header with the first write, and one of
+	// HTTP/3 may not have sent it yet.
+	for name, values := range late {
+		setField(c.Header(), name, values)
 	}
 }
 
-func (c *capture) letGoBody(p []byte) {
-	if len(p) > 0 {
-		_, _ = c.ResponseWriterWrapper.Write(p)
+// takeLateFields takes what was changed in the header after WriteHeader out of it. What was removed is nil.
+func (c *capture) takeLateFields() map[string][]string {
+	header := c.Header()
+	var late map[string][]string
+	take := func(name string) {
+		before, now := c.header[name], header[name]
+		if slices.Equal(before, now) && (before == nil) == (now == nil) {
+			return
+		}
+		if late == nil {
+			late = make(map[string][]string)
+		}
+		late[name] = now
+		setField(header, name, before)
 	}
+	for name := range c.header {
+		take(name)
+	}
+	for name := range header {
+		take(name)
+	}
+	return late
+}
+
+// setField sets a field as it is, or removes it if values is nil.
+func setField(h http.Header, name string, values []string) {
+	if values == nil {
+		delete(h, name)
+		return
+	}
+	h[name] = values
 }
 
 // writerOnly hides ReadFrom.
@@ -204,10 +246,19 @@ func (t *bodyTee) Read(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	part := p[:min(n, int(t.limit)-len(t.body))]
-	t.body = append(t.body, part...)
+	t.body = appendWithin(t.body, part, t.limit)
 	t.cut = t.cut || len(part) < n
 	t.end = t.end || errors.Is(err, io.EOF)
 	return n, err
+}
+
+// appendWithin is append to what will never be longer than limit. It leaves less behind than append does, which grows
+// by quarters, and claims no more than twice what has come, whatever length was announced.
+func appendWithin(to, part []byte, limit int64) []byte {
+	if need := len(to) + len(part); need > cap(to) {
+		to = append(make([]byte, 0, min(max(2*cap(to), need), int(limit))), to...)
+	}
+	return append(to, part...)
 }
 
 // seen returns what was kept so far, and whether the body, of the given length if that is not negative,
