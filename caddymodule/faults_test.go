@@ -255,8 +255,8 @@ func TestRequestOutlivesItsClientByAMinuteAtMost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		client, leave := context.WithCancel(t.Context())
-		ctx, cancel := detach(client, time.Minute)
-		defer cancel()
+		ctx, rejoin := detach(client, time.Minute)
+		defer rejoin()
 		time.Sleep(time.Hour)
 		if ctx.Err() != nil {
 			t.Fatal("ended while its client was there")
@@ -271,6 +271,30 @@ func TestRequestOutlivesItsClientByAMinuteAtMost(t *testing.T) {
 			t.Fatal("did not end")
 		}
 	})
+}
+
+func TestRequestThatIsDoneEndsWithItsClient(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{"client", "handler"} {
+		synctest.Test(t, func(t *testing.T) {
+			client, leave := context.WithCancel(t.Context())
+			ctx, rejoin := detach(client, time.Minute)
+			if first == "client" {
+				leave()
+				synctest.Wait()
+			}
+			rejoin()
+			synctest.Wait()
+			if gone := first == "client"; gone != (ctx.Err() != nil) {
+				t.Errorf("%s first: %v as soon as the handler is done", first, ctx.Err())
+			}
+			leave()
+			synctest.Wait()
+			if ctx.Err() == nil {
+				t.Errorf("%s first: goes on without its client", first)
+			}
+		})
+	}
 }
 
 func TestManyEventsForManyWebhooksLeaveTheReserveInSteps(t *testing.T) {

@@ -177,3 +177,24 @@ func TestNoteOfARequestEndsWithTheLastOfItsEvents(t *testing.T) {
 		}
 	}
 }
+
+func TestRequestOfNoRowCostsNoAllocation(t *testing.T) {
+	h := new(Handler)
+	h.setDefaults()
+	if err := h.check(); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	next := caddyhttp.HandlerFunc(func(got http.ResponseWriter, _ *http.Request) error {
+		if got != http.ResponseWriter(w) {
+			t.Error("the writer is wrapped")
+		}
+		return nil
+	})
+	for _, c := range []struct{ method, path string }{{"GET", "/v1/tickets"}, {"POST", "/v1/tickets/7/close"}, {"POST", "/elsewhere"}, {"GET", "/"}} {
+		r := httptest.NewRequest(c.method, c.path, nil)
+		if n := testing.AllocsPerRun(100, func() { _ = h.ServeHTTP(w, r, next) }); n != 0 {
+			t.Errorf("%s %s: %v allocations", c.method, c.path, n)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -271,7 +272,7 @@ func (h *Handler) serveMatched(w http.ResponseWriter, r *http.Request, next cadd
 	if err != nil {
 		return h.unavailable(w, r, next, err)
 	}
-	if r.Context().Value(observedKey{}) != nil { // the directive stands twice in the request's way
+	if under, ok := r.Context().Value(observedKey{}).(*atomic.Bool); ok && under.Load() { // the directive stands twice in the request's way
 		return next.ServeHTTP(w, r)
 	}
 	if directory := c.directory.Load(); directory != nil && directory.Len() == 0 {
@@ -319,9 +320,13 @@ func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp
 	o := &observation{handler: h, core: c, project: project, wanted: wanted, next: next}
 	defer o.leave()
 
-	ctx, cancel := detach(r.Context(), afterClient)
-	defer cancel()
-	r = r.WithContext(context.WithValue(ctx, observedKey{}, true))
+	// In place: the placeholders of the request look at this one, and what handlers behind us do to it shows in them.
+	ctx, rejoin := detach(r.Context(), afterClient)
+	defer rejoin()
+	under := new(atomic.Bool)
+	under.Store(true)
+	defer under.Store(false)
+	*r = *r.WithContext(context.WithValue(ctx, observedKey{}, under))
 	o.begin(r, match)
 	if h.rules != nil && h.rules.NeedsBefore(&match, wanted) {
 		o.exchange.Ticket = o.readTicket()
@@ -341,8 +346,9 @@ func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp
 	return err
 }
 
-// detach returns a context that outlives the client by no more than the given time.
-func detach(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+// detach returns a context that outlives the client by no more than the given time. rejoin ends that: from then on
+// it ends with the client.
+func detach(ctx context.Context, after time.Duration) (detached context.Context, rejoin func()) {
 	detached, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		timer := time.AfterFunc(after, cancel)
@@ -350,7 +356,7 @@ func detach(ctx context.Context, after time.Duration) (context.Context, context.
 	})
 	return detached, func() {
 		stop()
-		cancel()
+		context.AfterFunc(ctx, cancel)
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 	"github.com/bentihooks/bentihooks/matcher"
 )
 
-// observedKey marks the context of a request that is being observed.
+// observedKey is, in the context of a request, for whether it is being observed, an *atomic.Bool. The context stays with
+// the request when it no longer is, and it may come by again then: on its way through handle_errors.
 type observedKey struct{}
 
 // observation is one request on its way through.
