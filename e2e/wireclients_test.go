@@ -164,13 +164,13 @@ type h2 struct {
 	stream  uint32
 }
 
-func tlsConfig(protocol string) *tls.Config {
+func clientTLS(protocol string) *tls.Config {
 	return &tls.Config{RootCAs: certs.pool(), ServerName: "localhost", NextProtos: []string{protocol}}
 }
 
 func (c *h2) connect() error {
 	if c.conn == nil {
-		conn, err := tls.Dial("tcp", c.address, tlsConfig("h2"))
+		conn, err := tls.Dial("tcp", c.address, clientTLS("h2"))
 		if err != nil {
 			return err
 		}
@@ -342,7 +342,7 @@ func newH3(address string) *h3 {
 		}
 		return conn, err
 	}
-	c.transport = &http3.Transport{TLSClientConfig: tlsConfig("h3"), DisableCompression: true, Dial: dial}
+	c.transport = &http3.Transport{TLSClientConfig: clientTLS("h3"), DisableCompression: true, Dial: dial}
 	return c
 }
 
