@@ -171,7 +171,7 @@ func (s *subscriptionAPI) fail(w http.ResponseWriter, err error) error {
 	case errors.Is(err, store.ErrDuplicate):
 		return writeError(w, problem{Code: http.StatusConflict, Message: "the project has a webhook with this url and item, or one of these events, already", Field: "url"})
 	case errors.Is(err, store.ErrLimit):
-		return writeError(w, problem{Code: http.StatusTooManyRequests, Message: "the project has as many webhooks as it may have (1,000)"})
+		return s.fail(w, problem{Code: http.StatusTooManyRequests, Message: "the project has as many webhooks as it may have (1,000)"})
 	}
 	s.handler.logger.Error("serving the subscription API", zap.Error(err))
 	w.Header().Set("Retry-After", "5")
