@@ -56,6 +56,7 @@ type core struct {
 	inFlight  inFlight
 	// handshakes are counted here, so that sites and configurations share their bounds.
 	handshakes handshakes
+	tracing    tracing
 	roomUntil  atomic.Int64 // nanoseconds after born, until when the disk is not asked for its free space again
 
 	mu     sync.Mutex
@@ -201,6 +202,7 @@ func (c *core) leave(ctx context.Context, a *App) {
 func (c *core) emitterConfig(a *App) emitter.Config {
 	config := a.emitter
 	config.Report = c.report
+	config.Trace = c.tracing.start
 	config.StoreError = func(err error) {
 		c.metrics.storeErrors.Inc()
 		c.logger().Error("using store; tried again", zap.String("store", c.identity), zap.Error(err))

@@ -92,7 +92,7 @@ func (o *observation) end(c *capture) {
 	}
 	for i := range events {
 		ev := &events[i]
-		ev.Project, ev.TraceParent, ev.At = o.project, traceParent(o.request.Header), now
+		ev.Project, ev.TraceParent, ev.At = o.project, o.core.tracing.observe(o.request), now
 		ev.token, ev.unkept = o.token, unkept
 		ev.ID = uuid.Must(uuid.NewV7()) // the system's randomness does not fail: crypto/rand would have ended the process
 	}
@@ -142,14 +142,4 @@ func (o *observation) underivable(err error) {
 	o.handler.logger.Warn("no event could be derived from a successful call",
 		zap.String("item", underivable.Item), zap.String("reason", underivable.Reason), zap.String("request_id", id),
 		zap.String("method", o.request.Method), zap.String("project", o.project))
-}
-
-// traceParent returns the W3C trace context of the request, if it has one.
-func traceParent(h http.Header) string {
-	const length = len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	value := h.Get("Traceparent")
-	if len(value) != length || strings.Trim(value, "0123456789abcdef-") != "" {
-		return ""
-	}
-	return value
 }

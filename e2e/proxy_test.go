@@ -30,6 +30,7 @@ type proxy struct {
 	data     string   // the store's directory
 	socket   string   // the admin endpoint
 	wrapper  []string // what runs the binary, if not the test itself; it must become the binary
+	env      []string // of the process, beside that of the test
 	output   output
 	client   *http.Client
 
@@ -91,6 +92,7 @@ func (p *proxy) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), "HOME="+p.dir, "XDG_DATA_HOME="+p.dir+"/xdg-data", "XDG_CONFIG_HOME="+p.dir+"/xdg-config")
+	cmd.Env = append(cmd.Env, p.env...)
 	return cmd
 }
 

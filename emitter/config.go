@@ -45,6 +45,8 @@ type Config struct {
 	// pauses, until it succeeds or the emitter stops. It is called from many goroutines at once and must not
 	// block. May be nil.
 	StoreError func(error)
+	// Trace begins the span of an attempt. May be nil.
+	Trace Tracer
 	// Resolver looks up the hosts of receivers. Default [net.DefaultResolver].
 	Resolver *net.Resolver
 }

@@ -34,29 +34,33 @@ type Result struct {
 //
 // The body is the payload, for an instance webhook in a list: {"events":[payload]}.
 func (c *Client) Post(ctx context.Context, w *store.Webhook, d *store.Delivery) Result {
-	return c.post(ctx, w, single(w, d))
+	return c.PostAll(ctx, w, []store.Delivery{*d})
 }
 
 // message is what one attempt sends.
 type message struct {
-	id          string
-	attempt     int // its number
-	body        []byte
-	ping        bool
-	traceParent string
+	id           string
+	attempt      int // its number
+	size         int // how many deliveries it carries
+	body         []byte
+	ping         bool
+	traceParents []string // of the requests that made the events
+	traceParent  string   // what is sent, or ""
 }
 
 func single(w *store.Webhook, d *store.Delivery) message {
-	m := message{d.ID, len(d.Attempts) + 1, d.Payload, d.Ping, d.TraceParent}
+	m := message{id: d.ID, attempt: len(d.Attempts) + 1, size: 1, body: d.Payload, ping: d.Ping}
 	if w.Instance() {
 		m.body = eventList(d.Payload)
 	}
 	return m
 }
 
-func (c *Client) post(ctx context.Context, w *store.Webhook, m message) Result {
+func (c *Client) post(ctx context.Context, w *store.Webhook, m message) (res Result) {
 	begun := time.Now()
-	res := Result{ID: m.id, Attempt: store.Attempt{N: m.attempt, At: begun}}
+	res = Result{ID: m.id, Attempt: store.Attempt{N: m.attempt, At: begun}}
+	end := c.startSpan(w, &m)
+	defer func() { end(&res) }()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(m.body))
 	if err != nil {
 		res.fail(&failure{class: ClassConnect, text: "the URL is not valid"})

@@ -33,21 +33,25 @@ const (
 // w is an instance webhook: their payloads then go as one list, under an id made for the attempt and with the
 // highest of their attempt numbers. A traceparent is sent if it is that of all of them.
 func (c *Client) PostAll(ctx context.Context, w *store.Webhook, ds []store.Delivery) Result {
+	var m message
 	if len(ds) == 1 {
-		return c.Post(ctx, w, &ds[0])
+		m = single(w, &ds[0])
+	} else {
+		m = shared(ds)
 	}
-	m := message{id: newID(time.Now()), traceParent: ds[0].TraceParent}
+	m.traceParents, m.traceParent = traceParents(ds)
+	return c.post(ctx, w, m)
+}
+
+func shared(ds []store.Delivery) message {
+	m := message{id: newID(time.Now()), size: len(ds)}
 	payloads := make([][]byte, len(ds))
 	for i := range ds {
-		d := &ds[i]
-		payloads[i] = d.Payload
-		m.attempt = max(m.attempt, len(d.Attempts)+1)
-		if d.TraceParent != m.traceParent {
-			m.traceParent = "" // there can be only one, and it would be wrong for the others
-		}
+		payloads[i] = ds[i].Payload
+		m.attempt = max(m.attempt, len(ds[i].Attempts)+1)
 	}
 	m.body = eventList(payloads...)
-	return c.post(ctx, w, m)
+	return m
 }
 
 // eventList is the body of all attempts for an instance webhook, of those with a single event too.
