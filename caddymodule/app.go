@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"go.uber.org/zap"
@@ -46,6 +47,8 @@ type App struct {
 	logger   *zap.Logger
 	provider StoreProvider
 	emitter  emitter.Config
+	events   *caddyevents.App
+	started  chan struct{} // closed when all apps of the configuration have started
 
 	core    atomic.Pointer[core] // set by Start or the first request, for good
 	mu      sync.Mutex           // guards held and cleaned
@@ -128,6 +131,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.Delivery.SecretOverlap = caddy.Duration(defaultSecretOverlap)
 	}
 	if err := a.provisionStore(ctx); err != nil {
+		return err
+	}
+	if err := a.provisionEvents(ctx); err != nil {
 		return err
 	}
 	return a.provisionEmitter(ctx)

@@ -57,6 +57,7 @@ type core struct {
 	// handshakes are counted here, so that sites and configurations share their bounds.
 	handshakes handshakes
 	tracing    tracing
+	notices    notices
 	roomUntil  atomic.Int64 // nanoseconds after born, until when the disk is not asked for its free space again
 
 	mu     sync.Mutex
@@ -108,13 +109,17 @@ func holdCore(a *App) (*core, error) {
 }
 
 func newCore(a *App) *core {
-	c := &core{identity: a.provider.Identity(), born: time.Now(), metrics: newMetrics(), history: newHistory(), tried: make(chan struct{})}
+	c := &core{
+		identity: a.provider.Identity(), born: time.Now(), metrics: newMetrics(), history: newHistory(), notices: newNotices(),
+		tried: make(chan struct{}),
+	}
 	c.metrics.core = c
 	c.settings.Store(a)
 	c.state.Store(&storeState{Name: stateFailed, Since: time.Now()})
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
 	c.tending.Go(func() { c.tend(ctx) })
+	go c.announce(ctx)
 	return c
 }
 
@@ -153,6 +158,7 @@ func (c *core) releaseLogged() {
 func (c *core) Destruct() error {
 	c.cancel()
 	c.tending.Wait()
+	c.awaitNotices()
 	if err := c.drain(context.Background()); err != nil {
 		c.logger().Warn("what the store does not take stays in the reserve", zap.Error(err))
 	}
@@ -288,6 +294,7 @@ func (c *core) report(r emitter.Report) {
 	if r.StatusChange != "" {
 		logger.Warn("webhook changed its status", zap.String("webhook", r.Delivery.Webhook), zap.String("status", string(r.StatusChange)))
 	}
+	c.notifyAttempt(&r)
 	switch r.State {
 	case store.Delivered:
 		if entry := logger.Check(zap.DebugLevel, "delivered"); entry != nil {

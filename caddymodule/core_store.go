@@ -47,6 +47,10 @@ func (c *core) enter(name string, err error) {
 		next.Since = former.Since
 	}
 	c.state.Store(next)
+	first := former.Name == stateFailed && former.Reason == ""
+	if former.Name != next.Name && !first || first && next.Name != stateOpen { // to open at first is no news
+		c.notify(storeChanged, map[string]any{"store": c.identity, "state": next.Name, "former": former.Name, "reason": next.Reason})
+	}
 	fields := []zap.Field{zap.String("store", c.identity), zap.String("state", name)}
 	if name == stateOpen {
 		c.logger().Info("store is open", fields...)
