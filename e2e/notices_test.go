@@ -10,7 +10,7 @@ func TestEventsAreEmittedOfWebhooksDeliveriesAndTheStore(t *testing.T) {
 	t.Parallel()
 	up, rc := newUpstream(t), newReceiver(t)
 	p := site(t, up, config{delivery: "retry 1ms 1ms 1ms"})
-	w := p.register("ticket", rc.url("/hook?token="+p.secret("confidential token")))
+	w := p.register("ticket", rc.url("/hook?token="+p.secret("confidential")))
 	rc.answer(statuses(500, 500, 500, 500, 410))
 	p.ticket()
 	p.logged(0, `"msg":"event"`, "benti.webhook_failing", w.UUID, rc.address, `"error":"status 500"`)
@@ -18,7 +18,7 @@ func TestEventsAreEmittedOfWebhooksDeliveriesAndTheStore(t *testing.T) {
 	p.ticket()
 	p.logged(0, `"msg":"event"`, "benti.webhook_disabled", w.UUID, `"status":"gone"`)
 
-	p.reload(config{store: "min_free 900TiB"})
+	p.reload(config{store: "min_free 900TiB", delivery: "retry 1ms 1ms 1ms"})
 	p.turns("low_space")
 	p.logged(0, `"msg":"event"`, "benti.store_state", `"former":"open"`, `"state":"low_space"`)
 	p.must(http.StatusCreated, http.MethodPost, "/v1/tickets", `{}`)
