@@ -12,7 +12,7 @@ func RegisterCommand(example []byte) {
 		Name:  "benti",
 		Short: "Works with Bentihooks, webhooks for a legacy Benti API",
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(demoCommand(example), migrateCommand())
+			cmd.AddCommand(explainCommand(), listenCommand(), demoCommand(example), migrateCommand())
 		},
 	})
 }

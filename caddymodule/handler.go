@@ -319,31 +319,7 @@ func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp
 	}
 	o := &observation{handler: h, core: c, project: project, wanted: wanted, next: next}
 	defer o.leave()
-
-	// In place: the placeholders of the request look at this one, and what handlers behind us do to it shows in them.
-	ctx, rejoin := detach(r.Context(), afterClient)
-	defer rejoin()
-	under := new(atomic.Bool)
-	under.Store(true)
-	defer under.Store(false)
-	*r = *r.WithContext(context.WithValue(ctx, observedKey{}, under))
-	o.begin(r, match)
-	if h.rules != nil && h.rules.NeedsBefore(&match, wanted) {
-		o.exchange.Ticket = o.readTicket()
-	}
-	writer := &capture{
-		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
-		limit:                 h.BodyLimit,
-		hold:                  h.Durability == "sync",
-	}
-	writer.seen = func() { o.end(writer) }
-	// The proxy panics with http.ErrAbortHandler when the API breaks off in the middle of its answer. The
-	// change was made all the same, and the client gets as much as it would without us.
-	whole := false
-	defer func() { writer.finish(!whole) }()
-	err = next.ServeHTTP(writer, r)
-	whole = true
-	return err
+	return o.run(w, r, match)
 }
 
 // detach returns a context that outlives the client by no more than the given time. rejoin ends that: from then on

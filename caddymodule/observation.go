@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -35,6 +36,37 @@ type observation struct {
 	token    journal.Token
 	kept     bool // an event came of it, with which the note of the request ends
 	later    bool // the core is still needed after the request
+	// derived, if not nil, gets what was derived instead of the core.
+	derived func([]event, []error)
+	looked  func(matcher.Look) // see [matcher.Exchange]
+}
+
+// run forwards the request and keeps the event that comes of it.
+func (o *observation) run(w http.ResponseWriter, r *http.Request, match matcher.Match) error {
+	// In place: the placeholders of the request look at this one, and what handlers behind us do to it shows in them.
+	ctx, rejoin := detach(r.Context(), afterClient)
+	defer rejoin()
+	under := new(atomic.Bool)
+	under.Store(true)
+	defer under.Store(false)
+	*r = *r.WithContext(context.WithValue(ctx, observedKey{}, under))
+	o.begin(r, match)
+	if rules := o.handler.rules; rules != nil && rules.NeedsBefore(&match, o.wanted) {
+		o.exchange.Ticket = o.readTicket()
+	}
+	writer := &capture{
+		ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+		limit:                 o.handler.BodyLimit,
+		hold:                  o.handler.Durability == "sync",
+	}
+	writer.seen = func() { o.end(writer) }
+	// The proxy panics with http.ErrAbortHandler when the API breaks off in the middle of its answer. The
+	// change was made all the same, and the client gets as much as it would without us.
+	whole := false
+	defer func() { writer.finish(!whole) }()
+	err := o.next.ServeHTTP(writer, r)
+	whole = true
+	return err
 }
 
 func (o *observation) begin(r *http.Request, match matcher.Match) {
@@ -49,6 +81,7 @@ func (o *observation) begin(r *http.Request, match matcher.Match) {
 		Match:         match,
 		Authorization: r.Header.Get("Authorization"),
 		Limit:         int(o.handler.BodyLimit),
+		Looked:        o.looked,
 	}
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Map(o.placeholder)
@@ -79,6 +112,10 @@ func (o *observation) end(c *capture) {
 	}
 	o.answered = true
 	events, errs := o.derive()
+	if o.derived != nil {
+		o.derived(events, errs)
+		return
+	}
 	for _, err := range errs {
 		o.underivable(err)
 	}

@@ -29,6 +29,6 @@ func (d *derivation) attachment(r gjson.Result) attachment {
 	if v.json == "" {
 		return attachment{id: parseText(r).text}
 	}
-	part := func(field string) string { return d.x.read(v, d.fields[field], parseText).text }
+	part := func(field string) string { return d.read(v, field, parseText).text }
 	return attachment{id: part(attachmentID), url: part(attachmentURL), name: part(attachmentName), contentType: part(attachmentType)}
 }

@@ -30,21 +30,24 @@ func newDerivation(t *RuleTable, x *Exchange, project string) *derivation {
 	row := x.Match.Row
 	d := &derivation{
 		x: x, fields: t.fields, project: project,
-		id: x.firstText(row.ID), parent: x.firstText(row.Parent),
+		id: x.firstText(lookID, row.ID), parent: x.firstText(lookParent, row.Parent),
 		request: request.top(), response: response.unwrapped(row.Item), isRead: x.Ticket != nil,
 		unseen: request.missing(), unheard: response.missing(),
 	}
 	if d.isRead {
 		d.ticket = x.Ticket.view
 	}
+	d.request.name, d.response.name, d.ticket.name = "request", "response", "ticket"
 	d.noRequest = d.unseen != "" || isBlank(gjson.Parse(request.json))
 	return d
 }
 
 // firstText returns the text of the first id found.
-func (x *Exchange) firstText(sources []Source) string {
+func (x *Exchange) firstText(what string, sources []Source) string {
 	for _, s := range sources {
-		if text := x.find(s); NewValue(text) != "" {
+		text := x.find(s)
+		x.look(what, "", s, text)
+		if NewValue(text) != "" {
 			return text
 		}
 	}
@@ -102,10 +105,10 @@ type change struct {
 // was not seen at all. Of an empty value in the request it shows what became of it.
 func (d *derivation) change(field string, parse func(gjson.Result) reading) change {
 	c := change{isRead: d.isRead && !d.ticket.cut}
-	c.before = d.x.read(d.ticket, inObjectOnly(d.fields[field]), parse)
-	c.after = d.x.read(d.request, d.fields[field], parse)
+	c.before = d.x.read(d.ticket, field, inObjectOnly(d.fields[field]), parse)
+	c.after = d.read(d.request, field, parse)
 	if c.after.text == "" && (c.after.there || c.before.there || d.noRequest) {
-		shown := d.x.read(d.response, d.fields[field], parse)
+		shown := d.read(d.response, field, parse)
 		c.after = reading{shown.text, shown.there || c.after.there}
 	}
 	if !c.after.there {
@@ -153,12 +156,17 @@ func (d *derivation) byAgent() (agent bool, reason string) {
 	}
 }
 
+// read returns what a field holds in a document, or in a part of one.
+func (d *derivation) read(v view, field string, parse func(gjson.Result) reading) reading {
+	return d.x.read(v, field, d.fields[field], parse)
+}
+
 // called reads a field of the call: from the request, else from the response.
 func (d *derivation) called(field string, parse func(gjson.Result) reading) reading {
-	r := d.x.read(d.request, d.fields[field], parse)
+	r := d.read(d.request, field, parse)
 	if r.text != "" {
 		return r
 	}
-	shown := d.x.read(d.response, d.fields[field], parse)
+	shown := d.read(d.response, field, parse)
 	return reading{shown.text, shown.there || r.there}
 }

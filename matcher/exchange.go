@@ -59,6 +59,8 @@ type Exchange struct {
 	// Ticket is the ticket of an instance event as the API showed it, or nil: before the change of a PUT, and
 	// with the answer of a reply (see [RuleTable.NeedsBefore] and [RuleTable.NeedsResource]).
 	Ticket *Ticket
+	// Looked, if not nil, is told of each place that is looked at for a value.
+	Looked func(Look)
 
 	request, response, claims *document
 	tree                      *document // the request with the nested fields of a form as JSON
@@ -74,7 +76,7 @@ func (x *Exchange) Derive(actor []Source) (Event, error) {
 		return Event{}, ErrNoChange
 	}
 	row := x.Match.Row
-	id := x.first(row.ID)
+	id := x.first(lookID, row.ID)
 	if id == "" {
 		return Event{}, &Underivable{Item: row.Item, Reason: x.reason(row.ID)}
 	}
@@ -83,8 +85,8 @@ func (x *Exchange) Derive(actor []Source) (Event, error) {
 		Item:      row.Item,
 		Action:    row.Action,
 		Timestamp: x.Time.Unix(),
-		Actor:     x.first(actor),
-		Parent:    x.first(row.Parent),
+		Actor:     x.first(lookActor, actor),
+		Parent:    x.first(lookParent, row.Parent),
 	}, nil
 }
 
@@ -105,9 +107,15 @@ func (x *Exchange) Lookup(key string) (string, bool) {
 }
 
 // first returns the first value found.
-func (x *Exchange) first(sources []Source) Value {
+func (x *Exchange) first(what string, sources []Source) Value {
 	for _, s := range sources {
-		if v := NewValue(x.find(s)); v != "" {
+		text := x.find(s)
+		v := NewValue(text)
+		if v == "" {
+			text = "" // of which no id can be made
+		}
+		x.look(what, "", s, text)
+		if v != "" {
 			return v
 		}
 	}

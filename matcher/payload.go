@@ -83,7 +83,7 @@ func (d *derivation) appendAnswer(dst []byte, ticket string) []byte {
 
 // appendResource appends what is told of the ticket that was answered.
 func (d *derivation) appendResource(dst []byte) []byte {
-	part := func(field string) string { return d.x.read(d.ticket, d.fields[field], parseText).text }
+	part := func(field string) string { return d.read(d.ticket, field, parseText).text }
 	var creator person
 	for _, c := range d.fields[ticketCreator] {
 		if creator = d.person(d.result(d.ticket, c)); creator.known() {

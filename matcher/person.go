@@ -1,6 +1,7 @@
 package matcher
 
 import (
+	"cmp"
 	"net/mail"
 	"strings"
 
@@ -36,7 +37,7 @@ func (d *derivation) person(r gjson.Result) person {
 	if v.json == "" {
 		return person{}
 	}
-	part := func(field string) string { return d.x.read(v, d.fields[field], parseText).text }
+	part := func(field string) string { return d.read(v, field, parseText).text }
 	p := person{id: part(personID), name: part(personName), email: part(personEmail)}
 	for _, c := range d.fields[personExternalID] {
 		if p.externalID = v.get(c.text); parseText(p.externalID).text != "" {
@@ -54,6 +55,7 @@ func (d *derivation) author() person {
 		for _, c := range d.fields[replyAuthor] {
 			p := d.person(d.result(v, c))
 			if !author.known() {
+				d.x.look(replyAuthor, v.name, c, cmp.Or(p.email, p.id, p.name))
 				author = p
 				continue
 			}

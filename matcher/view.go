@@ -8,6 +8,7 @@ import (
 
 // view is an object inside of a document, in which the fields of instance events are looked up.
 type view struct {
+	name    string // of the document, for [Look]
 	json    string // the object, or "" if there is none
 	whole   int    // how much of json was seen; what follows only closes its brackets
 	cut     bool   // something may be missing
@@ -113,7 +114,7 @@ type reading struct {
 }
 
 // read returns what the first of the candidates holds that leads to something.
-func (x *Exchange) read(v view, candidates []Source, parse func(gjson.Result) reading) reading {
+func (x *Exchange) read(v view, field string, candidates []Source, parse func(gjson.Result) reading) reading {
 	var found reading
 	for _, c := range candidates {
 		var r reading
@@ -122,6 +123,7 @@ func (x *Exchange) read(v view, candidates []Source, parse func(gjson.Result) re
 		} else {
 			r.text = x.find(c)
 		}
+		x.look(field, v.name, c, r.text)
 		if r.text != "" {
 			return reading{r.text, true}
 		}
