@@ -63,7 +63,8 @@ func (f *serverFlags) call(method, path string, body any) (*http.Response, error
 		}
 		reader = bytes.NewReader(encoded)
 	}
-	response, err := caddycmd.AdminAPIRequest(address, method, path, nil, reader)
+	// Each request has a transport of its own, whose connection nobody else would ever close.
+	response, err := caddycmd.AdminAPIRequest(address, method, path, http.Header{"Connection": {"close"}}, reader)
 	if err != nil {
 		return nil, fmt.Errorf("asking the server at %s: %w", address, plainer(err))
 	}
@@ -95,7 +96,9 @@ func plainer(err error) error {
 }
 
 // get reads an answer of the admin endpoint.
-func (f *serverFlags) get(path string, to any) error { return f.exchange(http.MethodGet, path, nil, to) }
+func (f *serverFlags) get(path string, to any) error {
+	return f.exchange(http.MethodGet, path, nil, to)
+}
 
 // post has the admin endpoint do something. to may be nil.
 func (f *serverFlags) post(path string, body, to any) error {
@@ -129,4 +132,3 @@ func printJSONLine(w io.Writer, value any) error {
 
 // errNoTerminal is returned where a question would have to be asked and nobody can answer it.
 var errNoTerminal = errors.New("this asks for confirmation, and there is no terminal: give --yes")
-

@@ -12,7 +12,11 @@ func RegisterCommand(example []byte) {
 		Name:  "benti",
 		Short: "Works with Bentihooks, webhooks for a legacy Benti API",
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(explainCommand(), listenCommand(), demoCommand(example), migrateCommand())
+			cmd.AddCommand(
+				statusCommand(), webhooksCommand(), deliveriesCommand(), replayCommand(),
+				webhookCommand("ping", "Sends a test delivery to webhooks"), inDoubtCommand(),
+				explainCommand(), listenCommand(), backupCommand(), restoreCommand(), demoCommand(example), migrateCommand(),
+			)
 		},
 	})
 }

@@ -93,7 +93,7 @@ func (f *explainFlags) run(cmd *cobra.Command) (int, error) {
 			return exitFailed, err
 		}
 		if f.webhooks {
-			if err := e.ask(cmd.Context(), &f.server); err != nil {
+			if err := e.ask(&f.server); err != nil {
 				return exitFailed, err
 			}
 		}

@@ -202,4 +202,3 @@ func FuzzParseHAR(f *testing.F) {
 		}
 	})
 }
-
