@@ -1,0 +1,212 @@
+package caddymodule
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// fakeAdmin is an admin endpoint with a number of dead deliveries, in the form of the contract.
+type fakeAdmin struct {
+	*httptest.Server
+	dead int
+
+	mu    sync.Mutex
+	calls []string
+}
+
+func newFakeAdmin(t *testing.T, dead int) *fakeAdmin {
+	t.Helper()
+	a := &fakeAdmin{dead: dead}
+	a.Server = httptest.NewServer(a)
+	t.Cleanup(a.Close)
+	return a
+}
+
+func (a *fakeAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	a.calls = append(a.calls, r.Method+" "+r.URL.String())
+	a.mu.Unlock()
+	switch path := r.URL.Path; {
+	case path == "/benti/webhooks":
+		_ = writeJSON(w, http.StatusOK, map[string]any{"data": []adminWebhook{
+			{UUID: "w1", Project: "default", Item: "ticket", URL: "https://a.example/", Status: "failing"},
+			{UUID: "w2", Project: "other", Item: "ticket", URL: "https://b.example/", Status: "active"},
+			{UUID: "w3", Project: "default", Events: []string{"answer", "create-ticket"}, URL: "https://c.example/", Status: "disabled"},
+		}})
+	case path == "/benti/deliveries" && r.FormValue("state") == "odd":
+		_ = writeError(w, problem{Code: http.StatusBadRequest, Message: "state: allowed are pending and others", Field: "state"})
+	case path == "/benti/deliveries":
+		a.list(w, r)
+	case strings.Contains(path, "no-such"):
+		_ = writeError(w, problem{Code: http.StatusNotFound, Message: "no such resource"})
+	default:
+		w.WriteHeader(http.StatusAccepted)
+	}
+}
+
+func (a *fakeAdmin) list(w http.ResponseWriter, r *http.Request) {
+	from, _ := strconv.Atoi(r.FormValue("cursor"))
+	limit, _ := strconv.Atoi(r.FormValue("limit"))
+	page := deliveryPage{Data: []adminDelivery{}}
+	for i := from; i < min(from+limit, a.dead); i++ {
+		page.Data = append(page.Data, adminDelivery{ID: fmt.Sprint("d", i), Webhook: "w1", Item: "ticket", Action: "add", State: "dead"})
+	}
+	if from+limit < a.dead {
+		next := fmt.Sprint(from + limit)
+		page.Next = &next
+	}
+	_ = writeJSON(w, http.StatusOK, page)
+}
+
+// count is how many calls began so.
+func (a *fakeAdmin) count(prefix string) (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, call := range a.calls {
+		if strings.HasPrefix(call, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// run runs a command against it. in is what is typed.
+func (a *fakeAdmin) run(in string, args ...string) (string, error) {
+	root := &cobra.Command{Use: "benti"}
+	root.AddCommand(webhooksCommand(), deliveriesCommand(), replayCommand(), webhookCommand("ping", ""))
+	out := new(bytes.Buffer)
+	root.SetOut(out)
+	root.SetErr(out)
+	root.SetIn(strings.NewReader(in))
+	root.SetArgs(append(slices.Clone(args), "--address", strings.TrimPrefix(a.URL, "http://")))
+	err := root.Execute()
+	return out.String(), err
+}
+
+func TestWebhooksCommandListsAndSwitches(t *testing.T) {
+	t.Parallel()
+	a := newFakeAdmin(t, 0)
+	out, err := a.run("", "webhooks", "--project", "default")
+	if err != nil || strings.Count(out, "\n") != 3 || !strings.Contains(out, "answer,create-ticket  disabled") || strings.Contains(out, "w2") {
+		t.Errorf("%v: %s", err, out)
+	}
+	out, err = a.run("", "webhooks", "--json", "--status", "failing")
+	if err != nil || !json.Valid([]byte(out)) || !strings.Contains(out, `"uuid":"w1"`) || strings.Contains(out, "w2") {
+		t.Errorf("%v: %s", err, out)
+	}
+	for _, args := range [][]string{{"webhooks", "disable", "w1", "w2"}, {"webhooks", "enable", "w1"}, {"ping", "a/b"}} {
+		if out, err := a.run("", args...); err != nil {
+			t.Errorf("%q: %v: %s", args, err, out)
+		}
+	}
+	for call, want := range map[string]int{
+		"POST /benti/webhooks/w1/disable": 1, "POST /benti/webhooks/w2/disable": 1, "POST /benti/webhooks/w1/enable": 1, "POST /benti/webhooks/a%2Fb/ping": 1,
+	} {
+		if got := a.count(call); got != want {
+			t.Errorf("%s: %d calls", call, got)
+		}
+	}
+	if _, err := a.run("", "ping", "no-such"); err == nil || !strings.Contains(err.Error(), "no such resource (HTTP 404)") {
+		t.Errorf("unknown webhook: %v", err)
+	}
+}
+
+func TestDeliveriesCommandListsAPage(t *testing.T) {
+	t.Parallel()
+	a := newFakeAdmin(t, 3)
+	out, err := a.run("", "deliveries", "--limit", "2", "--state", "dead", "--since", "2h", "--item", "ticket")
+	if err != nil || strings.Count(out, "ticket add") != 2 || !strings.HasSuffix(out, "\nmore: --cursor 2\n") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if out, err = a.run("", "deliveries", "--limit", "2", "--cursor", "2", "--json"); err != nil || !strings.Contains(out, `"next":null`) {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, err := a.run("", "deliveries", "--state", "odd"); err == nil || !strings.Contains(err.Error(), "state: allowed are pending") {
+		t.Errorf("wrong state: %v", err)
+	}
+	if _, err := a.run("", "deliveries", "--since", "yesterday"); err == nil || !strings.Contains(err.Error(), "--since") {
+		t.Errorf("wrong time: %v", err)
+	}
+}
+
+func TestReplayCommandReplaysWhatTheFilterChooses(t *testing.T) {
+	t.Parallel()
+	a := newFakeAdmin(t, 1203)
+	out, err := a.run("y\n", "replay", "--state", "dead")
+	if err != nil || !strings.Contains(out, "Replay 1203 deliveries? [y/N]") || !strings.Contains(out, "1203 of 1203 deliveries are pending") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if n := a.count("POST /benti/deliveries/d"); n != 1203 {
+		t.Errorf("%d were replayed", n)
+	}
+	if out, err := a.run("n\n", "replay", "--state", "dead"); err == nil || strings.Contains(out, "are pending") {
+		t.Errorf("not confirmed: %v: %s", err, out)
+	}
+	if out, err := a.run("", "replay", "--webhook", "w1", "--yes"); err != nil || strings.Contains(out, "[y/N]") {
+		t.Errorf("confirmed beforehand: %v: %s", err, out)
+	}
+	if n := a.count("POST /benti/deliveries/d"); n != 2406 {
+		t.Errorf("%d were replayed", n)
+	}
+	if out, err := a.run("", "replay", "d7"); err != nil || out != "d7: pending\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+	for _, args := range [][]string{{"replay"}, {"replay", "d7", "--state", "dead"}, {"replay", "no-such"}} {
+		if _, err := a.run("", args...); err == nil {
+			t.Errorf("%q is accepted", args)
+		}
+	}
+	empty := newFakeAdmin(t, 0)
+	if out, err := empty.run("", "replay", "--state", "dead"); err == nil || !strings.Contains(out, "no delivery is chosen") {
+		t.Errorf("nothing to replay: %v: %s", err, out)
+	}
+}
+
+func TestExplanationNamesTheWebhooksThatWouldGetTheEvent(t *testing.T) {
+	t.Parallel()
+	a := newFakeAdmin(t, 0)
+	server := serverFlags{address: strings.TrimPrefix(a.URL, "http://")}
+	for _, row := range []struct{ project, event, want string }{
+		{"default", "ticket", "w1"}, {"other", "ticket", "w2"}, {"default", "answer", ""}, {"default", "reply", ""},
+	} {
+		e := &explanation{Project: row.project, Events: []explainedItem{{Name: row.event}}}
+		if err := e.ask(&server); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, w := range e.Webhooks {
+			got += w.UUID
+		}
+		if got != row.want {
+			t.Errorf("%s of %s: %q, want %q", row.event, row.project, got, row.want)
+		}
+	}
+}
+
+func TestMomentsAreTimesOrAges(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f := filterFlags{since: "1d", until: "2026-01-02T03:00:00+01:00"}
+	got, err := f.query(now)
+	want := url.Values{"since": {"2026-01-01T03:04:05Z"}, "until": {"2026-01-02T02:00:00Z"}}
+	if err != nil || got.Encode() != want.Encode() {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, wrong := range []string{"tomorrow", "-1h", "2026-01-02"} {
+		if _, err := parseMoment(wrong, now); err == nil {
+			t.Errorf("%s is accepted", wrong)
+		}
+	}
+}
