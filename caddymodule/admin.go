@@ -39,6 +39,9 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 }
 
 func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.Path == adminPath+"backup" { // which may take as long as it likes
+		return a.serveBackup(w, r)
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), adminTimeout)
 	defer cancel()
 	r.Body = http.MaxBytesReader(w, r.Body, maxAPIBody)

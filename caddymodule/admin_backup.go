@@ -13,8 +13,12 @@ type backuper interface {
 	Backup(ctx context.Context, w io.Writer) error
 }
 
-// backup streams what a store holds. With several stores the query store names the one.
-func (a *adminAPI) backup(w http.ResponseWriter, r *http.Request) error {
+// serveBackup streams what a store holds. With several stores the query store names the one.
+func (*adminAPI) serveBackup(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return writeError(w, problem{Code: http.StatusMethodNotAllowed, Message: "allowed here: POST"})
+	}
 	c, refused := coreToBackUp(r.URL.Query().Get("store"))
 	if refused != nil {
 		return writeError(w, *refused)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -13,23 +14,20 @@ import (
 	"github.com/bentihooks/bentihooks/matcher"
 )
 
-// adminDelivery is a delivery as the admin endpoint lists it.
-type adminDelivery struct {
-	ID        string    `json:"id"`
-	Webhook   string    `json:"webhook"`
-	Project   string    `json:"project"`
-	Item      string    `json:"item"`
-	Action    string    `json:"action"`
-	State     string    `json:"state"`
-	CreatedAt time.Time `json:"created_at"`
-	Attempts  []struct {
-		Error string `json:"error"`
-	} `json:"attempts"`
+// listedDelivery is what is shown of a delivery as the admin endpoint lists it.
+type listedDelivery struct {
+	ID        string        `json:"id"`
+	Webhook   string        `json:"webhook"`
+	Item      string        `json:"item"`
+	Action    string        `json:"action"`
+	State     string        `json:"state"`
+	CreatedAt time.Time     `json:"created_at"`
+	Attempts  []attemptView `json:"attempts"`
 }
 
 // filterFlags choose deliveries.
 type filterFlags struct {
-	state, project, webhook, item, since, until string
+	state, project, webhook, item, since, until, store string
 }
 
 func (f *filterFlags) add(cmd *cobra.Command) {
@@ -40,6 +38,7 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.item, "item", "", "of this item or instance event only")
 	flags.StringVar(&f.since, "since", "", "made at this time or later: RFC 3339, or how long ago, such as 2h or 3d")
 	flags.StringVar(&f.until, "until", "", "made before this time, likewise")
+	flags.StringVar(&f.store, "store", "", "in this store, as status names it, if several are in use")
 	complete(cmd, "state", []string{"pending", "delivering", "delivered", "dead"})
 	complete(cmd, "item", append(matcher.Items(), matcher.InstanceEvents()...))
 }
@@ -50,7 +49,7 @@ func (f *filterFlags) empty() bool { return *f == filterFlags{} }
 func (f *filterFlags) query(now time.Time) (url.Values, error) {
 	query := make(url.Values)
 	for name, value := range map[string]string{
-		"state": f.state, "project": f.project, "webhook": f.webhook, "item": f.item,
+		"state": f.state, "project": f.project, "webhook": f.webhook, "item": f.item, "store": f.store,
 	} {
 		if value != "" {
 			query.Set(name, value)
@@ -83,8 +82,34 @@ func parseMoment(text string, now time.Time) (time.Time, error) {
 
 // deliveryPage is one page of a listing.
 type deliveryPage struct {
-	Data []adminDelivery `json:"data"`
-	Next *string         `json:"next"`
+	Data []json.RawMessage `json:"data"`
+	Next *string           `json:"next"`
+}
+
+func (p *deliveryPage) next() string {
+	if p.Next == nil {
+		return ""
+	}
+	return *p.Next
+}
+
+// maxListed is the largest page of a listing.
+const maxListed = 500
+
+// listed returns a page that is full unless there are no more: the server may answer with less when it had to look
+// through many.
+func (f *serverFlags) listed(query url.Values, limit int, cursor string) (*deliveryPage, error) {
+	all := &deliveryPage{Data: []json.RawMessage{}}
+	for {
+		page, err := f.deliveries(query, limit-len(all.Data), cursor)
+		if err != nil {
+			return nil, err
+		}
+		all.Data, all.Next = append(all.Data, page.Data...), page.Next
+		if cursor = page.next(); cursor == "" || len(all.Data) >= limit {
+			return all, nil
+		}
+	}
 }
 
 func (f *serverFlags) deliveries(query url.Values, limit int, cursor string) (*deliveryPage, error) {
@@ -117,7 +142,7 @@ next page is shown.`,
 				if err != nil {
 					return exitFailed, err
 				}
-				page, err := server.deliveries(query, limit, cursor)
+				page, err := server.listed(query, limit, cursor)
 				if err != nil {
 					return exitFailed, err
 				}
@@ -139,19 +164,22 @@ func (p *deliveryPage) print(w io.Writer, asJSON bool) error {
 		return printJSONLine(w, p)
 	}
 	rows := [][]string{{"ID", "CREATED", "WEBHOOK", "EVENT", "STATE", "ATTEMPTS", "LAST ERROR"}}
-	for i := range p.Data {
-		d := &p.Data[i]
+	for _, raw := range p.Data {
+		var d listedDelivery
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return fmt.Errorf("reading the server's answer: %w", err)
+		}
 		last := ""
-		if n := len(d.Attempts); n > 0 {
-			last = d.Attempts[n-1].Error
+		if n := len(d.Attempts); n > 0 && d.Attempts[n-1].Error != nil {
+			last = *d.Attempts[n-1].Error
 		}
 		rows = append(rows, []string{d.ID, moment(d.CreatedAt), d.Webhook, d.Item + " " + d.Action, d.State, strconv.Itoa(len(d.Attempts)), last})
 	}
 	if err := table(w, rows); err != nil {
 		return err
 	}
-	if p.Next != nil && *p.Next != "" {
-		fmt.Fprintf(w, "\nmore: --cursor %s\n", *p.Next)
+	if next := p.next(); next != "" {
+		fmt.Fprintf(w, "\nmore: --cursor %s\n", next)
 	}
 	return nil
 }

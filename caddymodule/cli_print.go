@@ -100,18 +100,17 @@ func confirm(cmd *cobra.Command, question string) (bool, error) {
 type progress struct {
 	w     io.Writer
 	total int
-	shown time.Time
 }
 
 const barWidth = 30
 
 func (p *progress) show(done int) {
-	if now := time.Now(); done == p.total || now.Sub(p.shown) > 100*time.Millisecond {
-		p.shown = now
-		filled := barWidth * done / max(p.total, 1)
-		fmt.Fprintf(p.w, "\r[%s%s] %d of %d", strings.Repeat("#", filled), strings.Repeat(".", barWidth-filled), done, p.total)
-		if done == p.total {
-			fmt.Fprintln(p.w)
-		}
-	}
+	done = min(done, p.total) // more may have come since it was counted
+	filled := barWidth * done / max(p.total, 1)
+	fmt.Fprintf(p.w, "\r[%s%s] %d of %d", strings.Repeat("#", filled), strings.Repeat(".", barWidth-filled), done, p.total)
+}
+
+func (p *progress) end() {
+	p.show(p.total)
+	fmt.Fprintln(p.w)
 }

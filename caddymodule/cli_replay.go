@@ -4,19 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-)
-
-const (
-	replayPage    = 500
-	replayWorkers = 8
 )
 
 func replayCommand() *cobra.Command {
@@ -28,6 +23,7 @@ func replayCommand() *cobra.Command {
 		Short: "Has deliveries made again",
 		Long: `Has one delivery made again, dead or delivered, or all that the filters choose. The id and the body stay the
 same, so that receivers can tell. A filter is needed; what it chooses is counted and shown, and must be confirmed.
+Without --state it is dead deliveries; --state any is dead and delivered ones.
 
 Exit codes: 0 replayed, 1 failed, 4 nothing to replay, or not confirmed.`,
 		Example: `  caddy benti replay 01a20f33-7de8-7d40-938a-7ca2a1a3bc59
@@ -63,21 +59,20 @@ func replayOne(cmd *cobra.Command, server *serverFlags, id string) (int, error) 
 	return exitOK, nil
 }
 
-// replayChosen first finds out which deliveries it is about, so that it can tell how many and how far it is, and what
-// is replayed does not turn up again in the listing.
-func replayChosen(cmd *cobra.Command, server *serverFlags, query url.Values, yes bool) (int, error) {
+// replayChosen counts, asks, and has the server replay in steps, so that it can tell how far it is.
+func replayChosen(cmd *cobra.Command, server *serverFlags, filter url.Values, yes bool) (int, error) {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ids, err := chosenIDs(ctx, server, query)
+	total, err := countChosen(ctx, server, filter)
 	if err != nil {
 		return exitFailed, err
 	}
-	if len(ids) == 0 {
+	if total == 0 {
 		fmt.Fprintln(cmd.OutOrStdout(), "no delivery is chosen by the filters")
 		return exitNo, nil
 	}
 	if !yes {
-		ok, err := confirm(cmd, fmt.Sprintf("Replay %d deliveries?", len(ids)))
+		ok, err := confirm(cmd, fmt.Sprintf("Replay %d deliveries?", total))
 		if err != nil {
 			return exitFailed, err
 		}
@@ -85,63 +80,75 @@ func replayChosen(cmd *cobra.Command, server *serverFlags, query url.Values, yes
 			return exitNo, nil
 		}
 	}
-	bar := &progress{w: cmd.ErrOrStderr(), total: len(ids)}
-	done, err := replayAll(ctx, server, ids, bar)
-	fmt.Fprintf(cmd.OutOrStdout(), "%d of %d deliveries are pending\n", done, len(ids))
+	done, err := replaySteps(ctx, server, filter, &progress{w: cmd.ErrOrStderr(), total: total})
+	fmt.Fprintf(cmd.OutOrStdout(), "%d deliveries are pending again\n", done.Replayed)
+	if done.Skipped > 0 {
+		fmt.Fprintf(cmd.OutOrStdout(), "%d were left alone, as their webhook is disabled, gone or deleted\n", done.Skipped)
+	}
 	if err != nil {
 		return exitFailed, err
 	}
 	return exitOK, nil
 }
 
-func chosenIDs(ctx context.Context, server *serverFlags, query url.Values) ([]string, error) {
-	var ids []string
-	for cursor := ""; ; {
-		page, err := server.deliveries(query, replayPage, cursor)
-		if err != nil {
-			return nil, err
-		}
-		for i := range page.Data {
-			ids = append(ids, page.Data[i].ID)
-		}
-		if page.Next == nil || *page.Next == "" || ctx.Err() != nil {
-			return ids, ctx.Err()
-		}
-		cursor = *page.Next
+// countChosen counts by going through the listing. A replay without a state is for dead ones; "any" is for those and
+// delivered ones.
+func countChosen(ctx context.Context, server *serverFlags, filter url.Values) (total int, err error) {
+	states := []string{filter.Get("state")}
+	switch states[0] {
+	case "":
+		states = []string{"dead"}
+	case "any":
+		states = []string{"dead", "delivered"}
 	}
+	for _, state := range states {
+		query := maps.Clone(filter)
+		query.Set("state", state)
+		for cursor := ""; ; {
+			page, err := server.deliveries(query, maxListed, cursor)
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return 0, err
+			}
+			total += len(page.Data)
+			if cursor = page.next(); cursor == "" {
+				break
+			}
+		}
+	}
+	return total, nil
 }
 
-// replayAll replays until all are, or one fails, and returns how many were.
-func replayAll(ctx context.Context, server *serverFlags, ids []string, bar *progress) (done int, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	next := make(chan string)
-	go func() {
-		defer close(next)
-		for _, id := range ids {
-			select {
-			case next <- id:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	var work sync.WaitGroup
-	var mu sync.Mutex // guards done and bar
-	for range replayWorkers {
-		work.Go(func() {
-			for id := range next {
-				if err := server.post(adminPath+"deliveries/"+pathSegment(id)+"/replay", nil, nil); err != nil {
-					cancel(fmt.Errorf("replaying %s: %w", id, err))
-					return
-				}
-				mu.Lock()
-				done++
-				bar.show(done)
-				mu.Unlock()
-			}
-		})
+// replayStep is what the server tells of a step.
+type replayStep struct {
+	Replayed int     `json:"replayed"`
+	Skipped  int     `json:"skipped"` // of webhooks that get nothing
+	Next     *string `json:"next"`
+}
+
+// replaySteps returns what was done, also when it was cut short.
+func replaySteps(ctx context.Context, server *serverFlags, filter url.Values, bar *progress) (done replayStep, err error) {
+	body := make(map[string]string)
+	for name := range filter {
+		body[name] = filter.Get(name)
 	}
-	work.Wait()
-	return done, context.Cause(ctx)
+	for {
+		var step replayStep
+		if err := server.post(adminPath+"deliveries/replay", body, &step); err != nil {
+			return done, fmt.Errorf("replaying: %w", err)
+		}
+		done.Replayed += step.Replayed
+		done.Skipped += step.Skipped
+		if step.Next == nil {
+			bar.end()
+			return done, nil
+		}
+		bar.show(done.Replayed + done.Skipped)
+		if err := ctx.Err(); err != nil {
+			return done, err
+		}
+		body["cursor"] = *step.Next
+	}
 }

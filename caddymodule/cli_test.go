@@ -40,11 +40,9 @@ func (a *fakeAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Unlock()
 	switch path := r.URL.Path; {
 	case path == "/benti/webhooks":
-		_ = writeJSON(w, http.StatusOK, map[string]any{"data": []adminWebhook{
-			{UUID: "w1", Project: "default", Item: "ticket", URL: "https://a.example/", Status: "failing"},
-			{UUID: "w2", Project: "other", Item: "ticket", URL: "https://b.example/", Status: "active"},
-			{UUID: "w3", Project: "default", Events: []string{"answer", "create-ticket"}, URL: "https://c.example/", Status: "disabled"},
-		}})
+		a.webhooks(w, r)
+	case path == "/benti/deliveries/replay":
+		a.replay(w, r)
 	case path == "/benti/deliveries" && r.FormValue("state") == "odd":
 		_ = writeError(w, problem{Code: http.StatusBadRequest, Message: "state: allowed are pending and others", Field: "state"})
 	case path == "/benti/deliveries":
@@ -56,18 +54,61 @@ func (a *fakeAdmin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *fakeAdmin) list(w http.ResponseWriter, r *http.Request) {
-	from, _ := strconv.Atoi(r.FormValue("cursor"))
-	limit, _ := strconv.Atoi(r.FormValue("limit"))
-	page := deliveryPage{Data: []adminDelivery{}}
-	for i := from; i < min(from+limit, a.dead); i++ {
-		page.Data = append(page.Data, adminDelivery{ID: fmt.Sprint("d", i), Webhook: "w1", Item: "ticket", Action: "add", State: "dead"})
+func (a *fakeAdmin) webhooks(w http.ResponseWriter, r *http.Request) {
+	all := []listedWebhook{
+		{UUID: "w1", Project: "default", Item: "ticket", URL: "https://a.example/", Status: "failing"},
+		{UUID: "w2", Project: "other", Item: "ticket", URL: "https://b.example/", Status: "active"},
+		{UUID: "w3", Project: "default", Events: []string{"answer", "create-ticket"}, URL: "https://c.example/", Status: "disabled"},
 	}
-	if from+limit < a.dead {
-		next := fmt.Sprint(from + limit)
-		page.Next = &next
+	all = slices.DeleteFunc(all, func(h listedWebhook) bool {
+		return h.UUID <= r.FormValue("cursor") || r.FormValue("project") != "" && h.Project != r.FormValue("project") ||
+			r.FormValue("status") != "" && h.Status != r.FormValue("status")
+	})
+	page := map[string]any{"data": all, "next": nil}
+	if len(all) > 1 { // pages of one
+		page["data"], page["next"] = all[:1], all[0].UUID
 	}
 	_ = writeJSON(w, http.StatusOK, page)
+}
+
+// list has every other page empty, as there may be.
+func (a *fakeAdmin) list(w http.ResponseWriter, r *http.Request) {
+	text, empty := strings.CutPrefix(r.FormValue("cursor"), "empty")
+	from, _ := strconv.Atoi(text)
+	limit, _ := strconv.Atoi(r.FormValue("limit"))
+	page := map[string]any{"data": []any{}, "next": nil}
+	var rows []any
+	for i := from; !empty && i < min(from+limit, a.dead) && r.FormValue("state") != "delivered"; i++ {
+		rows = append(rows, map[string]any{"id": fmt.Sprint("d", i), "webhook": "w1", "item": "ticket", "action": "add", "state": "dead"})
+	}
+	switch {
+	case empty:
+		page["next"] = text
+	case from+limit < a.dead:
+		page["data"], page["next"] = rows, fmt.Sprint("empty", from+limit)
+	default:
+		page["data"] = rows
+	}
+	_ = writeJSON(w, http.StatusOK, page)
+}
+
+// replay takes steps of 500.
+func (a *fakeAdmin) replay(w http.ResponseWriter, r *http.Request) {
+	var filter map[string]string
+	if err := json.NewDecoder(r.Body).Decode(&filter); err != nil {
+		_ = writeError(w, problem{Code: http.StatusBadRequest, Message: err.Error()})
+		return
+	}
+	from, _ := strconv.Atoi(filter["cursor"])
+	step := replayStep{Replayed: min(500, a.dead-from)}
+	if from == 0 {
+		step.Replayed, step.Skipped = step.Replayed-3, 3
+	}
+	if from+500 < a.dead {
+		next := fmt.Sprint(from + 500)
+		step.Next = &next
+	}
+	_ = writeJSON(w, http.StatusOK, step)
 }
 
 // count is how many calls began so.
@@ -127,10 +168,10 @@ func TestDeliveriesCommandListsAPage(t *testing.T) {
 	t.Parallel()
 	a := newFakeAdmin(t, 3)
 	out, err := a.run("", "deliveries", "--limit", "2", "--state", "dead", "--since", "2h", "--item", "ticket")
-	if err != nil || strings.Count(out, "ticket add") != 2 || !strings.HasSuffix(out, "\nmore: --cursor 2\n") {
+	if err != nil || strings.Count(out, "ticket add") != 2 || !strings.HasSuffix(out, "\nmore: --cursor empty2\n") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if out, err = a.run("", "deliveries", "--limit", "2", "--cursor", "2", "--json"); err != nil || !strings.Contains(out, `"next":null`) {
+	if out, err = a.run("", "deliveries", "--limit", "2", "--cursor", "empty2", "--json"); err != nil || !strings.Contains(out, `"id":"d2"`) || !strings.Contains(out, `"next":null`) {
 		t.Errorf("%v: %s", err, out)
 	}
 	if _, err := a.run("", "deliveries", "--state", "odd"); err == nil || !strings.Contains(err.Error(), "state: allowed are pending") {
@@ -145,20 +186,22 @@ func TestReplayCommandReplaysWhatTheFilterChooses(t *testing.T) {
 	t.Parallel()
 	a := newFakeAdmin(t, 1203)
 	out, err := a.run("y\n", "replay", "--state", "dead")
-	if err != nil || !strings.Contains(out, "Replay 1203 deliveries? [y/N]") || !strings.Contains(out, "1203 of 1203 deliveries are pending") {
-		t.Errorf("%v: %s", err, out)
+	for _, want := range []string{"Replay 1203 deliveries? [y/N]", "] 500 of 1203", "] 1203 of 1203\n", "1200 deliveries are pending again\n3 were left alone"} {
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%v: %q is not in %s", err, want, out)
+		}
 	}
-	if n := a.count("POST /benti/deliveries/d"); n != 1203 {
-		t.Errorf("%d were replayed", n)
+	if n := a.count("POST /benti/deliveries/replay"); n != 3 {
+		t.Errorf("replayed in %d steps", n)
 	}
 	if out, err := a.run("n\n", "replay", "--state", "dead"); err == nil || strings.Contains(out, "are pending") {
 		t.Errorf("not confirmed: %v: %s", err, out)
 	}
-	if out, err := a.run("", "replay", "--webhook", "w1", "--yes"); err != nil || strings.Contains(out, "[y/N]") {
+	if out, err := a.run("", "replay", "--state", "any", "--webhook", "w1", "--yes"); err != nil || strings.Contains(out, "[y/N]") {
 		t.Errorf("confirmed beforehand: %v: %s", err, out)
 	}
-	if n := a.count("POST /benti/deliveries/d"); n != 2406 {
-		t.Errorf("%d were replayed", n)
+	if n := a.count("POST /benti/deliveries/replay"); n != 6 {
+		t.Errorf("replayed in %d steps", n)
 	}
 	if out, err := a.run("", "replay", "d7"); err != nil || out != "d7: pending\n" {
 		t.Errorf("%v: %s", err, out)

@@ -5,14 +5,17 @@ import (
 	"io"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/bentihooks/bentihooks/matcher"
 )
 
-// adminWebhook is a webhook as the admin endpoint lists it.
-type adminWebhook struct {
+// listedWebhook is a webhook as the admin endpoint lists it.
+type listedWebhook struct {
 	UUID      string    `json:"uuid"`
 	Project   string    `json:"project"`
 	Item      string    `json:"item,omitempty"`
@@ -23,7 +26,7 @@ type adminWebhook struct {
 }
 
 // wants is what it subscribes to.
-func (w *adminWebhook) wants() string {
+func (w *listedWebhook) wants() string {
 	if w.Item != "" {
 		return w.Item
 	}
@@ -32,17 +35,29 @@ func (w *adminWebhook) wants() string {
 
 func pathSegment(s string) string { return url.PathEscape(s) }
 
-func (f *serverFlags) webhooks() ([]adminWebhook, error) {
-	var list struct {
-		Data []adminWebhook `json:"data"`
+// webhooks lists all that fit a query.
+func (f *serverFlags) webhooks(query url.Values) ([]listedWebhook, error) {
+	all := []listedWebhook{}
+	query.Set("limit", strconv.Itoa(maxListed))
+	for {
+		var page struct {
+			Data []listedWebhook `json:"data"`
+			Next *string         `json:"next"`
+		}
+		if err := f.get(adminPath+"webhooks?"+query.Encode(), &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Data...)
+		if page.Next == nil {
+			return all, nil
+		}
+		query.Set("cursor", *page.Next)
 	}
-	err := f.get(adminPath+"webhooks", &list)
-	return list.Data, err
 }
 
 // ask asks the server which webhooks want the events.
 func (e *explanation) ask(f *serverFlags) error {
-	webhooks, err := f.webhooks()
+	webhooks, err := f.webhooks(url.Values{"project": {e.Project}})
 	if err != nil {
 		return err
 	}
@@ -62,19 +77,22 @@ func (e *explanation) ask(f *serverFlags) error {
 func webhooksCommand() *cobra.Command {
 	var server serverFlags
 	var output outputFlags
-	var project, status string
+	var project, status, item string
 	cmd := &cobra.Command{
 		Use:   "webhooks",
 		Short: "Lists webhooks, switches them on and off",
 		Args:  cobra.NoArgs,
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) (int, error) {
-			webhooks, err := server.webhooks()
+			query := make(url.Values)
+			for name, value := range map[string]string{"project": project, "status": status, "item": item} {
+				if value != "" {
+					query.Set(name, value)
+				}
+			}
+			webhooks, err := server.webhooks(query)
 			if err != nil {
 				return exitFailed, err
 			}
-			webhooks = slices.DeleteFunc(webhooks, func(w adminWebhook) bool {
-				return project != "" && w.Project != project || status != "" && w.Status != status
-			})
 			return exitOK, printWebhooks(cmd.OutOrStdout(), webhooks, output.json)
 		}),
 	}
@@ -82,6 +100,8 @@ func webhooksCommand() *cobra.Command {
 	output.add(cmd)
 	cmd.Flags().StringVar(&project, "project", "", "of this project only")
 	cmd.Flags().StringVar(&status, "status", "", "with this status only: active, failing, disabled or gone")
+	cmd.Flags().StringVar(&item, "item", "", "that want this item or instance event only")
+	complete(cmd, "item", append(matcher.Items(), matcher.InstanceEvents()...))
 	complete(cmd, "status", []string{"active", "failing", "disabled", "gone"})
 	cmd.AddCommand(
 		webhookCommand("enable", "Has webhooks get new deliveries again"),
@@ -90,7 +110,7 @@ func webhooksCommand() *cobra.Command {
 	return cmd
 }
 
-func printWebhooks(w io.Writer, webhooks []adminWebhook, asJSON bool) error {
+func printWebhooks(w io.Writer, webhooks []listedWebhook, asJSON bool) error {
 	if asJSON {
 		return printJSONLine(w, map[string]any{"data": webhooks})
 	}
@@ -121,7 +141,7 @@ func webhookCommand(action, short string) *cobra.Command {
 			return exitOK, nil
 		}),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			webhooks, err := server.webhooks()
+			webhooks, err := server.webhooks(make(url.Values))
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveError
 			}

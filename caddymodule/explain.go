@@ -44,8 +44,8 @@ type explanation struct {
 	Looks   []explainedLook `json:"looks,omitempty"`
 	Events  []explainedItem `json:"events,omitempty"`
 	// Webhooks are those that would get it, if a server was asked.
-	Webhooks []adminWebhook `json:"webhooks,omitempty"`
-	asked    bool           // a server was
+	Webhooks []listedWebhook `json:"webhooks,omitempty"`
+	asked    bool            // a server was
 }
 
 const (
