@@ -80,13 +80,13 @@ func parseMoment(text string, now time.Time) (time.Time, error) {
 	return now.Add(-ago), nil
 }
 
-// deliveryPage is one page of a listing.
-type deliveryPage struct {
+// deliveryListing is one page of a listing.
+type deliveryListing struct {
 	Data []json.RawMessage `json:"data"`
 	Next *string           `json:"next"`
 }
 
-func (p *deliveryPage) next() string {
+func (p *deliveryListing) next() string {
 	if p.Next == nil {
 		return ""
 	}
@@ -98,8 +98,8 @@ const maxListed = 500
 
 // listed returns a page that is full unless there are no more: the server may answer with less when it had to look
 // through many.
-func (f *serverFlags) listed(query url.Values, limit int, cursor string) (*deliveryPage, error) {
-	all := &deliveryPage{Data: []json.RawMessage{}}
+func (f *serverFlags) listed(query url.Values, limit int, cursor string) (*deliveryListing, error) {
+	all := &deliveryListing{Data: []json.RawMessage{}}
 	for {
 		page, err := f.deliveries(query, limit-len(all.Data), cursor)
 		if err != nil {
@@ -112,13 +112,13 @@ func (f *serverFlags) listed(query url.Values, limit int, cursor string) (*deliv
 	}
 }
 
-func (f *serverFlags) deliveries(query url.Values, limit int, cursor string) (*deliveryPage, error) {
+func (f *serverFlags) deliveries(query url.Values, limit int, cursor string) (*deliveryListing, error) {
 	query.Set("limit", strconv.Itoa(limit))
 	query.Del("cursor")
 	if cursor != "" {
 		query.Set("cursor", cursor)
 	}
-	page := new(deliveryPage)
+	page := new(deliveryListing)
 	return page, f.get(adminPath+"deliveries?"+query.Encode(), page)
 }
 
@@ -159,7 +159,7 @@ next page is shown.`,
 	return cmd
 }
 
-func (p *deliveryPage) print(w io.Writer, asJSON bool) error {
+func (p *deliveryListing) print(w io.Writer, asJSON bool) error {
 	if asJSON {
 		return printJSONLine(w, p)
 	}

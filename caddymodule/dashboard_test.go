@@ -76,7 +76,7 @@ func (f *fetched) elements(t testing.TB, fn func(*html.Node)) {
 	}
 }
 
-func attribute(n *html.Node, name string) string {
+func attributeOf(n *html.Node, name string) string {
 	for _, a := range n.Attr {
 		if a.Key == name {
 			return a.Val
@@ -97,10 +97,10 @@ func (f *fetched) checkInert(t testing.TB) {
 		}
 	}
 	f.elements(t, func(n *html.Node) {
-		if slices.Contains([]string{"style", "iframe", "object", "embed", "base", "img", "meta"}, n.Data) && attribute(n, "http-equiv")+attribute(n, "src")+n.Data != "meta" {
+		if slices.Contains([]string{"style", "iframe", "object", "embed", "base", "img", "meta"}, n.Data) && attributeOf(n, "http-equiv")+attributeOf(n, "src")+n.Data != "meta" {
 			t.Errorf("%s: <%s>", f.url, n.Data)
 		}
-		if n.Data == "script" && (n.FirstChild != nil || !strings.Contains(attribute(n, "src"), "assets/app.")) {
+		if n.Data == "script" && (n.FirstChild != nil || !strings.Contains(attributeOf(n, "src"), "assets/app.")) {
 			t.Errorf("%s: script %v", f.url, n.Attr)
 		}
 		for _, a := range n.Attr {
@@ -144,7 +144,7 @@ func (s *scene) crawl(from string) map[string]fetched {
 		got.checkInert(s.t)
 		got.elements(s.t, func(n *html.Node) {
 			for _, name := range []string{"href", "src"} {
-				if to := attribute(n, name); to != "" {
+				if to := attributeOf(n, name); to != "" {
 					if next, err := here.Parse(to); err == nil {
 						queue = append(queue, next)
 					}
@@ -316,7 +316,7 @@ func TestDashboardFilesNeverChangeUnderTheirNames(t *testing.T) {
 	page := s.fetch(http.MethodGet, "/hooks/", "")
 	total := len(page.body)
 	page.elements(t, func(n *html.Node) {
-		name := attribute(n, "href") + attribute(n, "src")
+		name := attributeOf(n, "href") + attributeOf(n, "src")
 		if !strings.Contains(name, "assets/") {
 			return
 		}

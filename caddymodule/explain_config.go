@@ -20,7 +20,7 @@ import (
 // sites are the HTTP servers of a configuration, provisioned for "caddy benti explain". Nothing listens, and no
 // handler is there but those that decide which benti_webhooks a request reaches and how it looks there.
 type sites struct {
-	servers map[string]server
+	servers map[string]explained
 	hosts   []string // of all host matchers
 }
 
@@ -39,7 +39,7 @@ func provisionSites(config []byte) (*sites, error) {
 	if err := json.Unmarshal(config, &whole); err != nil {
 		return nil, fmt.Errorf("reading config: %w", err)
 	}
-	s := &sites{servers: make(map[string]server)}
+	s := &sites{servers: make(map[string]explained)}
 	if err := s.prune(whole.Apps.HTTP); err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func provisionSites(config []byte) (*sites, error) {
 		return nil, fmt.Errorf("getting http app: %w", err)
 	}
 	for name, srv := range module.(*caddyhttp.App).Servers {
-		s.servers[name] = server{srv}
+		s.servers[name] = explained{srv}
 	}
 	return s, nil
 }
@@ -168,11 +168,11 @@ func (e *explanation) rank() int {
 	}
 }
 
-// server is one of the HTTP servers.
-type server struct{ *caddyhttp.Server }
+// explained is one of the HTTP servers.
+type explained struct{ *caddyhttp.Server }
 
 // explain returns nil if no benti_webhooks is reached.
-func (s server) explain(x *exchange, host string) (*explanation, error) {
+func (s explained) explain(x *exchange, host string) (*explanation, error) {
 	r, err := x.request(s.Server, host)
 	if err != nil {
 		return nil, err
