@@ -35,7 +35,7 @@ keep it as safe as the store. It appears under its name when it is whole and was
 			if err != nil {
 				return exitFailed, err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", args[0], humanize.IBytes(uint64(size)))
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", args[0], humanize.IBytes(uint64(size))) //nolint:gosec // a size
 			return exitOK, nil
 		}),
 	}
@@ -116,7 +116,7 @@ func restore(config, adapter, name string) (dir string, err error) {
 	if err != nil {
 		return "", err
 	}
-	file, err := os.Open(name)
+	file, err := os.Open(name) //nolint:gosec // the operator names it
 	if err != nil {
 		return "", fmt.Errorf("opening the backup: %w", err)
 	}

@@ -198,7 +198,7 @@ func textOrFile(text string) ([]byte, error) {
 	if !isFile {
 		return []byte(text), nil
 	}
-	return os.ReadFile(name)
+	return os.ReadFile(name) //nolint:gosec // the operator names it
 }
 
 func headers(flag string, lines []string) (http.Header, error) {

@@ -79,7 +79,9 @@ func newDocScene(t *testing.T) *docScene {
 		t.Fatal(err)
 	}
 	// Of curl, an answer that is an error is an error here.
-	curl := "#!/bin/sh\nPATH=${PATH#*:} exec curl -sS --fail-with-body \"$@\"\n"
+	// The admin endpoint of the docs is where the proxy's is.
+	curl := "#!/bin/sh\ncase \"$*\" in *localhost:2019*) set -- --unix-socket " + s.socket + " \"$@\";; esac\n" +
+		"PATH=${PATH#*:} exec curl -sS --fail-with-body \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(bin, "curl"), []byte(curl), 0o700); err != nil {
 		t.Fatal(err)
 	}

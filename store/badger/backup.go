@@ -88,7 +88,7 @@ func (s *Store) readBackup(ctx context.Context, chunks chan<- []byte) error {
 		item := it.Item()
 		chunk = binary.AppendUvarint(chunk, uint64(len(item.Key())))
 		chunk = append(chunk, item.Key()...)
-		chunk = binary.AppendUvarint(chunk, uint64(item.ValueSize()))
+		chunk = binary.AppendUvarint(chunk, uint64(item.ValueSize())) //nolint:gosec // a size
 		length := len(chunk)
 		var err error
 		if chunk, err = appendValue(chunk, item); err != nil {
@@ -184,7 +184,7 @@ func (b *backupReader) field(buffer []byte, limit uint64) ([]byte, error) {
 	if err != nil || n > limit {
 		return nil, fmt.Errorf("%w: a record has a field that is too long", ErrNoBackup)
 	}
-	field, err := b.next(buffer, int(n))
+	field, err := b.next(buffer, int(n)) //nolint:gosec // bounded above
 	if err != nil {
 		return nil, cutOff(err)
 	}
