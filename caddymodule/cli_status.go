@@ -16,8 +16,8 @@ func statusCommand() *cobra.Command {
 		Short: "Shows how the stores of the running server fare",
 		Long: `Shows the version, and for each store its state, the webhooks, and how many deliveries stand where.
 
-Exit codes: 0 all is well, 1 failed, 4 something needs attention: a store is not open, events wait outside of it, or
-calls are in doubt.`,
+Exit codes: 0 all is well, 1 failed, 4 something needs attention: a store is not open, events wait outside of it,
+calls are in doubt, or something is not accounted for.`,
 		Example: "  caddy benti status --watch",
 		Args:    cobra.NoArgs,
 		RunE: withExitCode(func(cmd *cobra.Command, _ []string) (int, error) {
@@ -44,7 +44,7 @@ func showStatus(w io.Writer, server *serverFlags, asJSON bool) (int, error) {
 	}
 	code := exitOK
 	for i := range status.Stores {
-		if s := &status.Stores[i]; s.State == nil || s.State.Name != stateOpen || s.InReserve+s.InMemory+s.InDoubt > 0 {
+		if s := &status.Stores[i]; s.State == nil || s.State.Name != stateOpen || s.InReserve+s.InMemory+s.InDoubt > 0 || s.Conservation.sum() != 0 {
 			code = exitNo
 		}
 	}
@@ -74,6 +74,12 @@ func (v *statusView) rows() [][]string {
 	if d := v.Deliveries; d != nil {
 		rows = append(rows, []string{"pending", fmt.Sprint(d.Pending)}, []string{"delivering", fmt.Sprint(d.Delivering)},
 			[]string{"delivered", fmt.Sprint(d.Delivered)}, []string{"dead", fmt.Sprint(d.Dead)}, []string{"dropped", fmt.Sprint(d.Dropped)})
+	}
+	if o := v.OldestPending; o != nil {
+		rows = append(rows, []string{"oldest pending", moment(o.At)})
+	}
+	if n := v.Conservation.sum(); n != 0 {
+		rows = append(rows, []string{"unaccounted", fmt.Sprint(n)})
 	}
 	for _, count := range []struct {
 		name string

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,6 +135,17 @@ func (c *core) notifyAttempt(r *emitter.Report) {
 		dead["delivery"], dead["attempts"] = r.Delivery.ID, r.Attempt.N
 		c.notify(deliveryDead, dead)
 	}
+}
+
+// notifyDisabled tells of a webhook that an operator switched off.
+func (c *core) notifyDisabled(w *store.Webhook) {
+	host := ""
+	if u, err := url.Parse(w.URL); err == nil {
+		host = u.Host
+	}
+	c.notify(webhookDisabled, map[string]any{
+		"webhook": w.ID, "project": w.Project, "host": host, "item": w.Item, "status": string(w.Status), "error": "",
+	})
 }
 
 // provisionEvents gets the events app and learns from it when all apps have started.

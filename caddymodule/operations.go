@@ -188,13 +188,14 @@ func (c *core) setEnabled(ctx context.Context, id string, on bool) (store.Webhoo
 	if err != nil {
 		return store.Webhook{}, err
 	}
+	switchedOff := false
 	w, err := e.store.UpdateWebhook(ctx, id, func(w *store.Webhook) error {
 		off := w.Status == store.Disabled || w.Status == store.Gone
 		switch {
 		case on && off:
 			w.Status = store.Active
 		case !on && w.Status != store.Disabled:
-			w.Status = store.Disabled
+			w.Status, switchedOff = store.Disabled, true
 		default:
 			return nil
 		}
@@ -203,6 +204,9 @@ func (c *core) setEnabled(ctx context.Context, id string, on bool) (store.Webhoo
 	})
 	if err == nil && on {
 		e.emitter.Wake(id)
+	}
+	if err == nil && switchedOff {
+		c.notifyDisabled(&w)
 	}
 	return w, err
 }

@@ -231,3 +231,48 @@ func TestShellsCanCompleteTheCommands(t *testing.T) {
 		}
 	}
 }
+
+func TestWebhooksAreSwitchedAndDeliveriesReplayedByCommands(t *testing.T) {
+	t.Parallel()
+	up, rc := newUpstream(t), newReceiver(t)
+	p := site(t, up, config{delivery: quickRetries})
+	w := p.register("ticket", rc.url("/"))
+	rc.answer(statuses(500))
+	for range 3 {
+		p.ticket()
+	}
+	eventually(t, "three dead deliveries", func() bool { return p.status().Deliveries.Dead == 3 })
+	rc.answer(nil)
+	if out := p.runs(0, "webhooks", "--status", "failing"); !strings.Contains(out, w.UUID) || !strings.Contains(out, rc.url("/")) {
+		t.Errorf("webhooks: %s", out)
+	}
+	out := p.runs(0, "deliveries", "--state", "dead", "--since", "1h", "--limit", "2")
+	if strings.Count(out, "dead") != 2 || !strings.Contains(out, "status 500") || !strings.Contains(out, "more: --cursor ") {
+		t.Errorf("deliveries: %s", out)
+	}
+	if out := p.runs(1, "replay", "--state", "dead"); !strings.Contains(out, "give --yes") {
+		t.Errorf("nobody to ask: %s", out)
+	}
+	if out := p.runs(0, "replay", "--webhook", w.UUID, "--yes"); !strings.Contains(out, "3 deliveries are pending again") {
+		t.Errorf("replay: %s", out)
+	}
+	eventually(t, "three deliveries", func() bool { return p.status().Deliveries.Delivered == 3 })
+	page, _ := p.page(w, "")
+	p.runs(0, "replay", page[0].ID)
+	p.runs(4, "replay", "--state", "dead", "--yes")
+	p.runs(0, "webhooks", "disable", w.UUID)
+	p.becomes(w, "disabled")
+	p.runs(0, "webhooks", "enable", w.UUID)
+	p.becomes(w, "active")
+	eventually(t, "the replay", func() bool { return p.status().Deliveries.Pending+p.status().Deliveries.Delivering == 0 })
+	before := len(rc.posts)
+	p.runs(0, "ping", w.UUID)
+	eventually(t, "a ping", func() bool { return len(rc.posts) == before+1 })
+	if out := p.runs(1, "deliveries", "--state", "odd"); !strings.Contains(out, "state must be one of") {
+		t.Errorf("wrong state: %s", out)
+	}
+	out = p.runs(0, "explain", "--path", "/v1/tickets", "--response-body", `{"id":1}`, "--webhooks")
+	if !strings.Contains(out, "webhook  "+w.UUID) {
+		t.Errorf("explain: %s", out)
+	}
+}

@@ -39,8 +39,8 @@ func TestUnitFileIsSound(t *testing.T) {
 	}
 }
 
-// This is what the Dockerfile makes, without an engine: the binary, the certificate authorities and two folders; no
-// libraries, no users, no shell.
+// This is what the Dockerfile makes, without an engine: the binary, two folders, and the hosts file that engines add;
+// no libraries, no users, no shell.
 func TestStaticBinaryRunsInAnEmptyRoot(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
@@ -71,6 +71,7 @@ func TestStaticBinaryRunsInAnEmptyRoot(t *testing.T) {
 		os.Chmod(root, 0o755), os.Chmod(filepath.Join(root, "tmp"), os.ModeSticky|0o777),
 		os.Chown(filepath.Join(root, "data"), user, user), os.Chmod(filepath.Join(root, "data"), 0o700),
 		copyFile(binary, filepath.Join(root, "usr/bin/caddy"), 0o755),
+		os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.0.1 localhost\n"), 0o600), os.Chmod(filepath.Join(root, "etc/hosts"), 0o644),
 		copyFile("../Caddyfile.example", filepath.Join(root, "etc/caddy/Caddyfile"), 0o644),
 	} {
 		if err != nil {

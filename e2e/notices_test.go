@@ -18,6 +18,12 @@ func TestEventsAreEmittedOfWebhooksDeliveriesAndTheStore(t *testing.T) {
 	p.ticket()
 	p.logged(0, `"msg":"event"`, "benti.webhook_disabled", w.UUID, `"status":"gone"`)
 
+	other := p.register("ticket", rc.url("/other"))
+	if status, body, err := p.adminCall(http.MethodPost, "/benti/webhooks/"+other.UUID+"/disable", "", ""); err != nil || status != http.StatusOK {
+		t.Fatalf("disabling: %d, %v: %s", status, err, body)
+	}
+	p.logged(0, `"msg":"event"`, "benti.webhook_disabled", other.UUID, `"status":"disabled"`)
+
 	p.reload(config{store: "min_free 900TiB", delivery: "retry 1ms 1ms 1ms"})
 	p.turns("low_space")
 	p.logged(0, `"msg":"event"`, "benti.store_state", `"former":"open"`, `"state":"low_space"`)
