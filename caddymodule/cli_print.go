@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -91,7 +92,9 @@ func confirm(cmd *cobra.Command, question string) (bool, error) {
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
 	var answer string
-	_, _ = fmt.Fscanln(cmd.InOrStdin(), &answer) // nothing is no
+	if _, err := fmt.Fscanln(cmd.InOrStdin(), &answer); errors.Is(err, io.EOF) { // /dev/null is a device, too
+		return false, errNoTerminal
+	}
 	answer = strings.ToLower(answer)
 	return answer == "y" || answer == "yes", nil
 }
