@@ -73,7 +73,8 @@ func checkOutcome(t *testing.T, name string, d delivery, want []string) {
 	if first.Error != nil {
 		told, state = *first.Error, "pending"
 	}
-	if !slices.Contains(want, told) {
+	// A connection closed with something unread in it is reset, and which of the two we meet is a matter of timing.
+	if !slices.Contains(want, told) && (told != wasReset || !slices.Contains(want, closedEarly)) {
 		t.Errorf("%s: %q, want one of %q", name, told, want)
 	}
 	if d.State != state || (state == "pending") != (d.NextAttemptAt != nil) {

@@ -97,7 +97,7 @@ func hostileReceivers(t *testing.T) map[string]hostileRow {
 		"of a stranger":             {overTLS(&tls.Config{Certificates: []tls.Certificate{strangers.local}}, accept), []string{"tls: certificate signed by unknown authority"}},
 		"TLS 1.1":                   {overTLS(with(func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }), accept), []string{"tls: receiver refused: protocol version not supported"}},
 		"wants a certificate":       {overTLS(with(func(c *tls.Config) { c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12 }), accept), []string{"tls: receiver refused: bad certificate", "tls: receiver refused: handshake failure"}},
-		"wants one, TLS 1.3":        {overTLS(with(func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }), accept), []string{"tls: receiver refused: certificate required", wasReset, "connect: broken pipe"}},
+		"wants one, TLS 1.3":        {overTLS(with(func(c *tls.Config) { c.ClientAuth = tls.RequireAnyClientCert }), accept), []string{"tls: receiver refused: certificate required", wasReset, closedEarly}},
 		"no protocol in common":     {overTLS(tlsConfig("spdy/3"), accept), []string{"tls: receiver refused: no application protocol"}},
 		"certificate of itself":     {overTLS(selfSigned(t), accept), []string{"tls: certificate signed by unknown authority"}},
 		"hangs up after TLS":        {over(func(*tls.Conn) {}), []string{closedEarly}},

@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -137,8 +138,9 @@ func readAnswer(body io.Reader, keep int64) ([]byte, error) {
 	return head, err
 }
 
-// isEOF reports whether the peer closed the connection. net/http has several unexported spellings of it.
+// isEOF reports whether the peer closed the connection. net/http has several unexported spellings of it, and who
+// writes to such a connection meets a broken pipe.
 func isEOF(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		strings.Contains(err.Error(), "server closed") || strings.HasSuffix(err.Error(), "EOF")
 }

@@ -66,10 +66,10 @@ func explain(parent, ctx context.Context, err error, timeout time.Duration) *fai
 func networkText(err error) string {
 	var errno syscall.Errno
 	switch {
-	case errors.As(err, &errno):
-		return errno.Error()
 	case isEOF(err):
 		return "connection closed before the answer was complete"
+	case errors.As(err, &errno):
+		return errno.Error()
 	default:
 		return "no valid HTTP answer"
 	}
