@@ -29,10 +29,12 @@ func (s *scene) openStream() *stream {
 		s.t.Fatal(err)
 	}
 	request.Close = true
-	response, err := http.DefaultTransport.RoundTrip(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	var response *http.Response
+	// After a reload Caddy's old listener may still be there for a moment, and what it has not accepted is cut off as it goes.
+	eventually(s.t, "a stream", func() bool {
+		response, err = http.DefaultTransport.RoundTrip(request)
+		return err == nil
+	})
 	if got := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || got != "text/event-stream" {
 		s.t.Fatalf("status %d, %s", response.StatusCode, got)
 	}

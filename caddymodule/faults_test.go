@@ -89,7 +89,7 @@ func (s *scene) core() *core {
 }
 
 // eventually polls, because what is waited for happens in Caddy's goroutines.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for !ok() {
