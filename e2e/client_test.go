@@ -51,10 +51,17 @@ func (p *proxy) call(method, path, body string, header ...string) *answer {
 	return got
 }
 
-// must is call for calls that must get a certain status.
+// must is call for calls that must get a certain status. The subscription API is asked again while it has no store:
+// a start does not wait for longer than two seconds for one to open, and a busy disk may take longer.
 func (p *proxy) must(status int, method, path, body string, header ...string) *answer {
 	p.t.Helper()
 	got := p.call(method, path, body, header...)
+	if strings.HasPrefix(path, "/v1/webhooks") && status != http.StatusServiceUnavailable && got.status == http.StatusServiceUnavailable {
+		eventually(p.t, method+" "+path+": a store", func() bool {
+			got = p.call(method, path, body, header...)
+			return got.status != http.StatusServiceUnavailable
+		})
+	}
 	if got.status != status {
 		p.t.Fatalf("%s %s: status %d, want %d: %s", method, path, got.status, status, got.body)
 	}

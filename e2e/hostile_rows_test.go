@@ -20,7 +20,7 @@ import (
 // What attempts come to, as it is listed.
 const (
 	delivered      = ""
-	noAnswerInTime = "timeout: no complete answer within 2s"
+	noAnswerInTime = "timeout: no complete answer within 5s"
 	closedEarly    = "connect: connection closed before the answer was complete"
 	wasReset       = "connect: connection reset by peer"
 	notHTTP        = "connect: no valid HTTP answer"
