@@ -3,6 +3,7 @@ package badger
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -86,6 +87,55 @@ func TestAFailedCommitCanBeRepeated(t *testing.T) {
 			wantCounts(t, s, store.Counts{Enqueued: 1, Dead: 1})
 			try(func() error { _, err := s.Prune(t.Context(), storetest.Start.Add(time.Hour)); return err })
 			wantCounts(t, s, store.Counts{Enqueued: 1, Pruned: 1})
+		})
+	}
+}
+
+// TestAFinishThatIsRepeatedBeforeItsEndLosesNothing is about a disk that hangs for longer than a caller waits, and then
+// fails: the repeated call must not take the first one's being under way for its having worked.
+func TestAFinishThatIsRepeatedBeforeItsEndLosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, failure := range map[string]error{"it fails": errDisk, "it works": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var hang atomic.Bool
+			begun, end := make(chan struct{}), make(chan struct{})
+			s := open(t, Options{commit: func(commit func() error) error {
+				if !hang.CompareAndSwap(true, false) {
+					return commit()
+				}
+				close(begun)
+				<-end
+				if failure != nil {
+					return failure
+				}
+				return commit()
+			}})
+			release := sync.OnceFunc(func() { close(end) })
+			t.Cleanup(release) // or closing the store would wait for ever
+			w := webhooks(t, s, 1)[0]
+			if err := s.Enqueue(t.Context(), storetest.Delivery(w, storetest.Start)); err != nil {
+				t.Fatal(err)
+			}
+			o := storetest.Outcome(claimOne(t, s, w), store.Delivered, time.Time{})
+			hang.Store(true)
+			ctx, leave := context.WithCancel(t.Context())
+			go func() { <-begun; leave() }()
+			if err := s.Finish(ctx, o); !errors.Is(err, context.Canceled) {
+				t.Fatalf("error is %v", err)
+			}
+			repeated := make(chan error, 1)
+			go func() { repeated <- s.Finish(t.Context(), o) }()
+			select {
+			case err := <-repeated:
+				t.Fatalf("the repeated call ends with %v though the outcome of the first is not known", err)
+			case <-time.After(50 * time.Millisecond): // enough to see it fail, and never too short
+			}
+			release()
+			if err := <-repeated; failure == nil && !errors.Is(err, store.ErrConflict) || failure != nil && err != nil {
+				t.Errorf("repeating it ends with %v", err)
+			}
+			wantCounts(t, s, store.Counts{Enqueued: 1, Delivered: 1})
 		})
 	}
 }

@@ -22,7 +22,7 @@ func (s *Store) Finish(ctx context.Context, o store.Outcome) error {
 		return err
 	}
 	defer s.leave()
-	c, err := s.beginFinish(o)
+	c, err := s.beginFinish(ctx, o)
 	if err != nil {
 		return fmt.Errorf("finishing delivery %s: %w", o.Delivery.ID, err)
 	}
@@ -34,7 +34,7 @@ func (s *Store) Finish(ctx context.Context, o store.Outcome) error {
 
 // beginFinish makes the claim ready to be finished, by this call alone. Decoding and encoding happen here,
 // outside of the committing goroutine.
-func (s *Store) beginFinish(o store.Outcome) (*finish, error) {
+func (s *Store) beginFinish(ctx context.Context, o store.Outcome) (*finish, error) {
 	id, err := parseUUID(o.Delivery.ID)
 	if err != nil {
 		return nil, store.ErrConflict
@@ -47,7 +47,7 @@ func (s *Store) beginFinish(o store.Outcome) (*finish, error) {
 	if l == nil {
 		return nil, store.ErrConflict
 	}
-	c, err := l.beginFinish(id)
+	c, err := l.beginFinish(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -66,15 +66,44 @@ func (s *Store) beginFinish(o store.Outcome) (*finish, error) {
 	}, nil
 }
 
-func (l *lane) beginFinish(id uuid) (*claim, error) {
+// beginFinish waits for an earlier Finish of the claim, whose caller may have gone before its end: only then it is known
+// whether there still is something to finish.
+func (l *lane) beginFinish(ctx context.Context, id uuid) (*claim, error) {
+	for {
+		c, earlier := l.tryFinish(id)
+		if c == nil {
+			return nil, store.ErrConflict
+		}
+		if earlier == nil {
+			return c, nil
+		}
+		select {
+		case <-earlier:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// tryFinish begins to finish a claim, unless there is none, or another Finish is at it: earlier is closed when that ends.
+func (l *lane) tryFinish(id uuid) (c *claim, earlier chan struct{}) {
 	l.lock()
 	defer l.unlock()
-	c := l.claims[id]
-	if c == nil || c.held || c.finishing {
-		return nil, store.ErrConflict
+	c = l.claims[id]
+	if c == nil || c.held {
+		return nil, nil
 	}
-	c.finishing = true
+	if c.finishing != nil {
+		return c, c.finishing
+	}
+	c.finishing = make(chan struct{})
 	return c, nil
+}
+
+// endFinish lets go of the claim, which is locked.
+func (c *claim) endFinish() {
+	close(c.finishing)
+	c.finishing = nil
 }
 
 type finish struct {
@@ -144,6 +173,7 @@ func (c *finish) apply(b *batch) {
 	c.lane.lock()
 	defer c.lane.unlock()
 	delete(c.lane.claims, c.claim.slot.id())
+	c.claim.endFinish()
 	switch {
 	case c.gone || c.lane.gone:
 		signal(c.s.purge)
@@ -159,7 +189,7 @@ func (c *finish) apply(b *batch) {
 func (c *finish) undo() {
 	c.lane.lock()
 	defer c.lane.unlock()
-	c.claim.finishing = false
+	c.claim.endFinish()
 	c.claim.unsure = c.claim.unsure || c.prepared
 }
 
@@ -190,7 +220,7 @@ func (s *Store) release(l *lane, id uuid) (slot, bool) {
 	l.lock()
 	defer l.unlock()
 	c := l.claims[id]
-	if c == nil || c.held || c.finishing {
+	if c == nil || c.held || c.finishing != nil {
 		return slot{}, false
 	}
 	delete(l.claims, id)

@@ -57,8 +57,8 @@ type claim struct {
 	entry
 	// held marks one that the engine itself holds while it changes it; to the world it is pending.
 	held bool
-	// finishing is set while a Finish is under way, which makes it the only one.
-	finishing bool
+	// finishing is there while a Finish is under way, which makes it the only one, and closed when that ends.
+	finishing chan struct{}
 	// unsure is set when committing a Finish failed: it may have happened all the same.
 	unsure bool
 }
