@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
+	"github.com/bentihooks/bentihooks/journal"
 	"github.com/bentihooks/bentihooks/store"
 )
 
@@ -224,6 +225,32 @@ func TestStoreIsClosedBelowMinFreeAndOpenedAboveIt(t *testing.T) {
 	}
 	s.mustLoad(s.caddyfile("", "benti_webhooks"))
 	eventually(t, "the store gets the events", func() bool { return s.core().healthy() && s.enqueued() == 10 })
+}
+
+func TestLostEventGivesBackTheSlotOfItsRequest(t *testing.T) {
+	s := faultyScene(t)
+	s.mustLoad(s.faulty("benti_webhooks"))
+	c := s.core()
+	broken := errors.New("input/output error")
+	faultOnEnqueue.Store(&broken)
+	c.intake.mu.Lock()
+	reserve := c.intake.reserve
+	c.intake.reserve, c.intake.memory = nil, make([]event, maxInMemory)
+	c.intake.mu.Unlock()
+	defer func() {
+		c.intake.mu.Lock()
+		c.intake.reserve, c.intake.memory = reserve, nil
+		c.intake.mu.Unlock()
+	}()
+	for range inFlightSlots + 1 {
+		c.keepAside(event{
+			Project: defaultProject, Item: "ticket", Action: "add", Payload: []byte("{}"), At: time.Now(),
+			token: c.inFlight.begin(journal.Entry{Method: http.MethodPost, Path: "/tickets"}),
+		})
+	}
+	if n := c.inFlight.missed(); n != 0 {
+		t.Errorf("%d requests could not be noted, as lost events have their slots", n)
+	}
 }
 
 func TestEventsGoToMemoryWhenTheReserveIsFull(t *testing.T) {

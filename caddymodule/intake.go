@@ -112,6 +112,7 @@ func (c *core) keepAside(ev event) {
 	c.intake.mu.Unlock()
 	if full {
 		c.lose(ev, "neither store nor reserve takes it, and the memory for events is full", err)
+		c.endNote(&ev) // what became of it is known, and its slot is needed for requests to come
 	}
 }
 
