@@ -162,6 +162,7 @@ func (c *core) Destruct() error {
 	if err := c.drain(context.Background()); err != nil {
 		c.logger().Warn("what the store does not take stays in the reserve", zap.Error(err))
 	}
+	c.secure(maxInMemory)
 	c.giveUp()
 	return errors.Join(c.closeStore(), c.closeJournals())
 }
@@ -238,6 +239,7 @@ func (c *core) tend(ctx context.Context) {
 		if now.After(journalsAt) {
 			journalsAt = now.Add(minReopenWait)
 			c.openJournals()
+			c.secure(drainBatch)
 		}
 		if c.opened.Load() == nil && !now.Before(c.reopen.at) {
 			c.tryOpen(now)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -225,6 +226,45 @@ func TestStoreIsClosedBelowMinFreeAndOpenedAboveIt(t *testing.T) {
 	}
 	s.mustLoad(s.caddyfile("", "benti_webhooks"))
 	eventually(t, "the store gets the events", func() bool { return s.core().healthy() && s.enqueued() == 10 })
+}
+
+// TestEventsInMemoryGoToTheReserveAsSoonAsItIsThere has another process hold the reserve at first.
+func TestEventsInMemoryGoToTheReserveAsSoonAsItIsThere(t *testing.T) {
+	s := faultyScene(t)
+	s.mustLoad(s.faulty("benti_webhooks"))
+	s.subscribe("ticket")
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	other, err := journal.OpenReserve(filepath.Join(s.dir, "reserve"), defaultReserve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("input/output error")
+	faultOnOpen.Store(&broken)
+	s.mustLoad(s.faulty("benti_webhooks"))
+	for range 3 {
+		s.post()
+	}
+	if inReserve, inMemory := s.core().intake.kept(); inReserve != 0 || inMemory != 3 {
+		t.Fatalf("%d events in the reserve, %d in memory, of 3", inReserve, inMemory)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the reserve has the events", func() bool {
+		inReserve, inMemory := s.core().intake.kept()
+		return inReserve == 3 && inMemory == 0
+	})
+	if n := s.core().unaccounted(); n != 0 {
+		t.Errorf("%d events are unaccounted for", n)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	faultOnOpen.Store(nil)
+	s.mustLoad(s.faulty("benti_webhooks"))
+	eventually(t, "the store gets the events of before", func() bool { return s.enqueued() == 3 })
 }
 
 func TestLostEventGivesBackTheSlotOfItsRequest(t *testing.T) {

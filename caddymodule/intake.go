@@ -287,6 +287,27 @@ func (c *core) drainMemory(ctx context.Context) (int, error) {
 	}
 }
 
+// secure moves up to n events from memory to the reserve, which may have been opened only after they came, or hung then.
+// Only one goroutine may call it or drain.
+func (c *core) secure(n int) {
+	for range n {
+		c.intake.mu.Lock()
+		if len(c.intake.memory) == 0 || c.intake.reserve == nil {
+			c.intake.mu.Unlock()
+			return
+		}
+		ev := c.intake.memory[0]
+		c.intake.mu.Unlock()
+		if c.keepInReserve(ev) != nil {
+			return
+		}
+		c.endNote(&ev)
+		c.intake.mu.Lock()
+		c.intake.memory = c.intake.memory[1:]
+		c.intake.mu.Unlock()
+	}
+}
+
 // giveUp tells of what is still in memory when the core closes. Its notes of requests in flight stay, so
 // that the next start lists them as in doubt.
 func (c *core) giveUp() {
