@@ -274,6 +274,8 @@ func (c *core) tendDrain(ctx context.Context) {
 }
 
 func (c *core) prune(ctx context.Context, e *engine, now time.Time) {
+	ctx, stop := c.whileRoom(ctx)
+	defer stop()
 	n, err := e.store.Prune(ctx, now.Add(-time.Duration(c.settings.Load().Retention)))
 	if err != nil && ctx.Err() == nil {
 		c.metrics.storeErrors.Inc()

@@ -182,6 +182,27 @@ func (c *core) guardSpace() {
 	}
 }
 
+// whileRoom returns a context that ends when the disk runs full, for work that keeps tend from looking.
+func (c *core) whileRoom(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		ticker := time.NewTicker(tendInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			if low, _ := c.spaceLow(); low {
+				cancel()
+				return
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
 // guardBroken closes a store that says of itself that it has to be opened again.
 func (c *core) guardBroken() {
 	e := c.opened.Load()

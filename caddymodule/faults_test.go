@@ -32,6 +32,8 @@ var (
 	faultOnOpen    atomic.Pointer[error]
 	faultOnEnqueue atomic.Pointer[error]
 	enqueueDelay   atomic.Int64
+	pruneHangs     atomic.Bool
+	pruneHanging   atomic.Bool
 )
 
 func (*faultyStore) CaddyModule() caddy.ModuleInfo {
@@ -63,11 +65,23 @@ func (e *faultyEngine) Enqueue(ctx context.Context, deliveries ...store.Delivery
 	return e.Store.Enqueue(ctx, deliveries...)
 }
 
+// Prune may take as long as it takes to erase millions.
+func (e *faultyEngine) Prune(ctx context.Context, before time.Time) (int, error) {
+	if pruneHangs.Load() {
+		pruneHanging.Store(true)
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	return e.Store.Prune(ctx, before)
+}
+
 func faultyScene(t *testing.T) *scene {
 	t.Helper()
 	faultOnOpen.Store(nil)
 	faultOnEnqueue.Store(nil)
 	enqueueDelay.Store(0)
+	pruneHangs.Store(false)
+	pruneHanging.Store(false)
 	return newScene(t)
 }
 
@@ -226,6 +240,18 @@ func TestStoreIsClosedBelowMinFreeAndOpenedAboveIt(t *testing.T) {
 	}
 	s.mustLoad(s.caddyfile("", "benti_webhooks"))
 	eventually(t, "the store gets the events", func() bool { return s.core().healthy() && s.enqueued() == 10 })
+}
+
+func TestStoreIsClosedBelowMinFreeWhileItErasesALot(t *testing.T) {
+	s := faultyScene(t)
+	pruneHangs.Store(true)
+	s.mustLoad(s.faulty("benti_webhooks"))
+	eventually(t, "something is erased", pruneHanging.Load)
+	s.mustLoad(strings.Replace(s.faulty("benti_webhooks"), "store faulty "+s.dir, "store faulty "+s.dir+" {\n\t\t\tmin_free 900TiB\n\t\t}", 1))
+	eventually(t, "the store is closed", func() bool { return s.core().opened.Load() == nil })
+	if state := s.core().state.Load(); state.Name != stateLowSpace {
+		t.Errorf("state %+v", state)
+	}
 }
 
 // TestEventsInMemoryGoToTheReserveAsSoonAsItIsThere has another process hold the reserve at first.
