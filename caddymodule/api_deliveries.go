@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -16,6 +17,10 @@ import (
 const (
 	defaultPage = 50
 	maxPage     = 500
+	// pageStep is how many deliveries are read at a time, and pageSize how many bytes of them end a page early: those of an
+	// instance webhook may be as large as body_limit, and any caller may ask for 500 of them, many times at once.
+	pageStep = 20
+	pageSize = 4 << 20
 	// pingName is item and action of a ping.
 	pingName = "ping"
 )
@@ -79,7 +84,7 @@ func (c *apiCall) deliveries(w *store.Webhook) error {
 	}
 	ctx, cancel := c.storeContext()
 	defer cancel()
-	ds, err := c.engine.store.List(ctx, w.ID, cursor, limit+1)
+	ds, more, err := c.page(ctx, w.ID, cursor, limit)
 	if err != nil {
 		return err
 	}
@@ -87,13 +92,36 @@ func (c *apiCall) deliveries(w *store.Webhook) error {
 		Data []deliveryView `json:"data"`
 		Next *string        `json:"next"`
 	}{Data: []deliveryView{}}
-	for i := range ds[:min(limit, len(ds))] {
+	for i := range ds {
 		page.Data = append(page.Data, viewDelivery(&ds[i]))
 	}
-	if len(ds) > limit {
-		page.Next = &ds[limit-1].ID
+	if more {
+		page.Next = &ds[len(ds)-1].ID
 	}
 	return writeJSON(c.w, http.StatusOK, page)
+}
+
+// page reads up to limit deliveries older than the one with id before, fewer if they are large, and reports whether there
+// are more.
+func (c *apiCall) page(ctx context.Context, webhook, before string, limit int) (ds []store.Delivery, more bool, err error) {
+	for size := 0; ; before = ds[len(ds)-1].ID {
+		n := min(pageStep, limit-len(ds))
+		step, err := c.engine.store.List(ctx, webhook, before, n+1)
+		if err != nil {
+			return nil, false, err
+		}
+		more = len(step) > n
+		for i := range step[:min(n, len(step))] {
+			size += len(step[i].Payload)
+			for _, a := range step[i].Attempts {
+				size += len(a.Response)
+			}
+			ds = append(ds, step[i])
+		}
+		if !more || len(ds) == limit || size >= pageSize {
+			return ds, more, nil
+		}
+	}
 }
 
 func (c *apiCall) redeliver(w *store.Webhook, id string) error {
