@@ -57,7 +57,7 @@ func (c *core) notify(name string, data map[string]any) {
 	}
 }
 
-// announce emits what comes until ctx ends, and then what waits, if the configuration lasts that long.
+// announce emits what comes until ctx ends. What waits then is dropped: no configuration is left to tell it to.
 func (c *core) announce(ctx context.Context) {
 	defer close(c.notices.done)
 	for {

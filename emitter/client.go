@@ -132,7 +132,7 @@ func readAnswer(body io.Reader, keep int64) ([]byte, error) {
 		return head, err
 	}
 	_, err = io.CopyN(io.Discard, body, maxDrain-keep)
-	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return head, err
