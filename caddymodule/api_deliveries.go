@@ -21,6 +21,9 @@ const (
 	// instance webhook may be as large as body_limit, and any caller may ask for 500 of them, many times at once.
 	pageStep = 20
 	pageSize = 4 << 20
+	// maxAttempts is how many attempts a delivery may have had to be redelivered once more. All of them are kept in its one
+	// record, which is written anew with each: without a bound a caller could make the store slow for all.
+	maxAttempts = 200
 	// pingName is item and action of a ping.
 	pingName = "ping"
 )
@@ -133,6 +136,13 @@ func (c *apiCall) redeliver(w *store.Webhook, id string) error {
 	}
 	ctx, cancel := c.storeContext()
 	defer cancel()
+	d, err := c.engine.store.Get(ctx, w.ID, id)
+	if err != nil {
+		return err
+	}
+	if len(d.Attempts) >= maxAttempts {
+		return problem{Code: http.StatusConflict, Message: fmt.Sprintf("the delivery has had %d attempts, and gets no more", len(d.Attempts))}
+	}
 	if err := c.engine.store.Replay(ctx, w.ID, id, time.Now()); err != nil {
 		return err
 	}

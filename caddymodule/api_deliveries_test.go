@@ -67,3 +67,29 @@ func TestPageOfLargeDeliveriesEndsEarlyAndGoesOn(t *testing.T) {
 		t.Errorf("%d deliveries of %d are listed", len(seen), all)
 	}
 }
+
+func TestDeliveryIsNotRedeliveredWithoutEnd(t *testing.T) {
+	s := newScene(t)
+	s.mustLoad(s.caddyfile("", "benti_webhooks {\n\t\tauthorize off\n\t}"))
+	w := s.subscribe("ticket")
+	now := time.Now()
+	for attempts, want := range map[int]int{maxAttempts - 1: http.StatusAccepted, maxAttempts: http.StatusConflict} {
+		d := store.Delivery{
+			ID: uuid.Must(uuid.NewV7()).String(), Webhook: w.ID, Project: w.Project, Item: "ticket", Action: "add", Payload: []byte("{}"),
+			State: store.Pending, CreatedAt: now, Due: now.Add(time.Hour), Attempts: make([]store.Attempt, attempts),
+		}
+		if err := s.engine().store.Enqueue(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.Post(s.site+"/webhooks/"+w.ID+"/deliveries/"+d.ID+"/redeliver", "application/json", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if response.StatusCode != want {
+			t.Errorf("status %d after %d attempts, want %d", response.StatusCode, attempts, want)
+		}
+	}
+}
