@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,7 +16,6 @@ import (
 	"github.com/google/uuid"
 	"go.uber.org/zap"
 
-	"github.com/bentihooks/bentihooks/journal"
 	"github.com/bentihooks/bentihooks/store"
 )
 
@@ -251,96 +249,6 @@ func TestStoreIsClosedBelowMinFreeWhileItErasesALot(t *testing.T) {
 	eventually(t, "the store is closed", func() bool { return s.core().opened.Load() == nil })
 	if state := s.core().state.Load(); state.Name != stateLowSpace {
 		t.Errorf("state %+v", state)
-	}
-}
-
-// TestEventsInMemoryGoToTheReserveAsSoonAsItIsThere has another process hold the reserve at first.
-func TestEventsInMemoryGoToTheReserveAsSoonAsItIsThere(t *testing.T) {
-	s := faultyScene(t)
-	s.mustLoad(s.faulty("benti_webhooks"))
-	s.subscribe("ticket")
-	if err := caddy.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	other, err := journal.OpenReserve(filepath.Join(s.dir, "reserve"), defaultReserve)
-	if err != nil {
-		t.Fatal(err)
-	}
-	broken := errors.New("input/output error")
-	faultOnOpen.Store(&broken)
-	s.mustLoad(s.faulty("benti_webhooks"))
-	for range 3 {
-		s.post()
-	}
-	if inReserve, inMemory := s.core().intake.kept(); inReserve != 0 || inMemory != 3 {
-		t.Fatalf("%d events in the reserve, %d in memory, of 3", inReserve, inMemory)
-	}
-	if err := other.Close(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the reserve has the events", func() bool {
-		inReserve, inMemory := s.core().intake.kept()
-		return inReserve == 3 && inMemory == 0
-	})
-	if n := s.core().unaccounted(); n != 0 {
-		t.Errorf("%d events are unaccounted for", n)
-	}
-	if err := caddy.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	faultOnOpen.Store(nil)
-	s.mustLoad(s.faulty("benti_webhooks"))
-	eventually(t, "the store gets the events of before", func() bool { return s.enqueued() == 3 })
-}
-
-func TestLostEventGivesBackTheSlotOfItsRequest(t *testing.T) {
-	s := faultyScene(t)
-	s.mustLoad(s.faulty("benti_webhooks"))
-	c := s.core()
-	broken := errors.New("input/output error")
-	faultOnEnqueue.Store(&broken)
-	c.intake.mu.Lock()
-	reserve := c.intake.reserve
-	c.intake.reserve, c.intake.memory = nil, make([]event, maxInMemory)
-	c.intake.mu.Unlock()
-	defer func() {
-		c.intake.mu.Lock()
-		c.intake.reserve, c.intake.memory = reserve, nil
-		c.intake.mu.Unlock()
-	}()
-	for range inFlightSlots + 1 {
-		c.keepAside(event{
-			Project: defaultProject, Item: "ticket", Action: "add", Payload: []byte("{}"), At: time.Now(),
-			token: c.inFlight.begin(journal.Entry{Method: http.MethodPost, Path: "/tickets"}),
-		})
-	}
-	if n := c.inFlight.missed(); n != 0 {
-		t.Errorf("%d requests could not be noted, as lost events have their slots", n)
-	}
-}
-
-func TestEventsGoToMemoryWhenTheReserveIsFull(t *testing.T) {
-	s := faultyScene(t)
-	s.mustLoad(s.faulty("benti_webhooks"))
-	s.subscribe("ticket")
-	broken := errors.New("input/output error")
-	faultOnOpen.Store(&broken) // so that it stays closed
-	faultOnEnqueue.Store(&broken)
-	c := s.core()
-	big := make([]byte, 1<<20)
-	for i := range big {
-		big[i] = ' '
-	}
-	for {
-		if _, inMemory := c.intake.kept(); inMemory >= 3 {
-			break
-		}
-		events := []event{{Project: defaultProject, Item: "ticket", Action: "add", Payload: append(big, "{}"...), At: time.Now()}}
-		c.derived(events)
-		c.keep(events)
-	}
-	if inReserve, _ := c.intake.kept(); inReserve < 5 {
-		t.Errorf("only %d events of 1 MiB went to the reserve", inReserve)
 	}
 }
 
