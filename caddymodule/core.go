@@ -66,6 +66,8 @@ type core struct {
 
 	cancel  context.CancelFunc // ends tend
 	tending sync.WaitGroup
+	turn    *turn         // nil if it did not come
+	began   chan struct{} // closed when tend has waited for its turn
 	tried   chan struct{} // closed when opening has been tried for the first time
 	// The following are used by tend alone.
 	reopen          reopening
@@ -111,7 +113,7 @@ func holdCore(a *App) (*core, error) {
 func newCore(a *App) *core {
 	c := &core{
 		identity: a.provider.Identity(), born: time.Now(), metrics: newMetrics(), history: newHistory(), notices: newNotices(),
-		tried: make(chan struct{}),
+		tried: make(chan struct{}), began: make(chan struct{}),
 	}
 	c.metrics.core = c
 	c.settings.Store(a)
@@ -133,6 +135,7 @@ func (c *core) idle() bool {
 }
 
 func (c *core) awaitFirstTry(patience time.Duration) {
+	<-c.began
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -164,6 +167,7 @@ func (c *core) Destruct() error {
 	}
 	c.secure(maxInMemory)
 	c.giveUp()
+	defer c.turn.end()
 	return errors.Join(c.closeStore(), c.closeJournals())
 }
 
@@ -220,6 +224,8 @@ func (c *core) emitterConfig(a *App) emitter.Config {
 // tend opens the store when it can be opened, closes it when the disk runs full, gives it what had to be
 // kept elsewhere, prunes, and erases former secrets.
 func (c *core) tend(ctx context.Context) {
+	c.turn = takeTurn(ctx, c.identity)
+	close(c.began)
 	c.openJournals()
 	c.tryOpen(time.Now())
 	close(c.tried)

@@ -32,6 +32,7 @@ var (
 	enqueueDelay   atomic.Int64
 	pruneHangs     atomic.Bool
 	pruneHanging   atomic.Bool
+	closeDelay     atomic.Int64
 )
 
 func (*faultyStore) CaddyModule() caddy.ModuleInfo {
@@ -63,6 +64,11 @@ func (e *faultyEngine) Enqueue(ctx context.Context, deliveries ...store.Delivery
 	return e.Store.Enqueue(ctx, deliveries...)
 }
 
+func (e *faultyEngine) Close() error {
+	time.Sleep(time.Duration(closeDelay.Load()))
+	return e.Store.Close()
+}
+
 // Prune may take as long as it takes to erase millions.
 func (e *faultyEngine) Prune(ctx context.Context, before time.Time) (int, error) {
 	if pruneHangs.Load() {
@@ -80,6 +86,7 @@ func faultyScene(t *testing.T) *scene {
 	enqueueDelay.Store(0)
 	pruneHangs.Store(false)
 	pruneHanging.Store(false)
+	closeDelay.Store(0)
 	return newScene(t)
 }
 

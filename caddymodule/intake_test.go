@@ -101,3 +101,37 @@ func TestLostEventGivesBackTheSlotOfItsRequest(t *testing.T) {
 		t.Errorf("%d requests could not be noted, as lost events have their slots", n)
 	}
 }
+
+// TestCoreWaitsForTheOneBeforeItToClose has a request outlive its configuration, so that its core closes while the next
+// configuration starts, and takes longer for it than a start waits for a store.
+func TestCoreWaitsForTheOneBeforeItToClose(t *testing.T) {
+	s := faultyScene(t)
+	s.mustLoad(s.faulty("benti_webhooks"))
+	s.subscribe("ticket")
+	config := s.core().settings.Load()
+	if _, err := holdCore(config); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	closeDelay.Store(int64(startPatience + time.Second))
+	released := make(chan error, 1)
+	go func() {
+		_, err := cores.Delete(s.identity())
+		released <- err
+	}()
+	eventually(t, "the core is let go of", func() bool {
+		_, held := cores.References(s.identity())
+		return !held
+	})
+	s.mustLoad(s.faulty("benti_webhooks"))
+	s.post()
+	if inReserve, inMemory := s.core().intake.kept(); inReserve != 0 || inMemory != 0 {
+		t.Errorf("%d events in the reserve, %d in memory", inReserve, inMemory)
+	}
+	if err := <-released; err != nil {
+		t.Error(err)
+	}
+	closeDelay.Store(0)
+}
