@@ -6,12 +6,14 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/bentihooks/bentihooks/journal"
+	"github.com/bentihooks/bentihooks/matcher"
 )
 
 func TestWebhooksPathIsFoundHoweverItIsSpelt(t *testing.T) {
@@ -196,5 +198,28 @@ func TestRequestOfNoRowCostsNoAllocation(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { _ = h.ServeHTTP(w, r, next) }); n != 0 {
 			t.Errorf("%s %s: %v allocations", c.method, c.path, n)
 		}
+	}
+}
+
+// TestABugInDerivingIsNotTheClients has the derivation panic where its diagnostics hook is called.
+func TestABugInDerivingIsNotTheClients(t *testing.T) {
+	t.Parallel()
+	table, err := matcher.NewTable("/v1", matcher.Rows())
+	if err != nil {
+		t.Fatal(err)
+	}
+	match, ok := table.Match(http.MethodPut, "/v1/tickets/7", false)
+	if !ok {
+		t.Fatal("no match")
+	}
+	o := &observation{handler: &Handler{}, exchange: matcher.Exchange{
+		Match: match, Status: http.StatusOK, Looked: func(matcher.Look) { panic("secret") },
+	}}
+	events, errs := o.derive()
+	if len(events) != 0 || len(errs) != 1 || strings.Contains(errs[0].Error(), "secret") {
+		t.Fatalf("%v, %v", events, errs)
+	}
+	if p, ok := errors.AsType[*derivationPanic](errs[0]); !ok || !strings.Contains(string(p.stack), "Derive") {
+		t.Errorf("%#v", errs[0])
 	}
 }

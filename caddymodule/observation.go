@@ -3,7 +3,9 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -142,8 +144,13 @@ func (o *observation) end(c *capture) {
 	o.later = true
 }
 
-// derive makes the events of the exchange.
-func (o *observation) derive() ([]event, []error) {
+// derive makes the events of the exchange. It runs within the API's answer to the client, who must not pay for a bug of ours.
+func (o *observation) derive() (events []event, errs []error) {
+	defer func() {
+		if p := recover(); p != nil {
+			events, errs = nil, []error{&derivationPanic{value: p, stack: debug.Stack()}}
+		}
+	}()
 	if o.handler.rules != nil {
 		return o.deriveInstance()
 	}
@@ -165,8 +172,25 @@ func (o *observation) leave() {
 	}
 }
 
+// derivationPanic is a bug of ours.
+type derivationPanic struct {
+	value any
+	stack []byte
+}
+
+// Error leaves out what the panic says, which may quote the exchange.
+func (p *derivationPanic) Error() string { return fmt.Sprintf("panic of type %T", p.value) }
+
 func (o *observation) underivable(err error) {
 	if errors.Is(err, matcher.ErrNoChange) {
+		return
+	}
+	if p, ok := errors.AsType[*derivationPanic](err); ok {
+		for _, item := range o.wanted {
+			o.core.metrics.underivable.WithLabelValues(item, "bug").Inc()
+		}
+		o.handler.logger.Error("no event could be derived from a successful call, for a bug of this plugin; please report it",
+			zap.Error(err), zap.ByteString("stack", p.stack), zap.String("method", o.request.Method), zap.String("project", o.project))
 		return
 	}
 	underivable, ok := errors.AsType[*matcher.Underivable](err)
