@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -35,6 +36,8 @@ func withExitCode(run func(cmd *cobra.Command, args []string) (int, error)) func
 // serverFlags say where the admin endpoint of the running server is, the way Caddy's own commands do.
 type serverFlags struct {
 	address, config, adapter string
+
+	found string // the address, once it was looked for: each look into the config is logged
 }
 
 func (f *serverFlags) add(flags *pflag.FlagSet) {
@@ -43,17 +46,44 @@ func (f *serverFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.address, "address", "", "the admin endpoint's address, such as localhost:2019 or unix//run/caddy/admin.sock")
 }
 
-// call makes a request of the admin endpoint. The caller closes the answer's body.
-func (f *serverFlags) call(method, path string, body any) (*http.Response, error) {
-	config := f.config
-	if config == "" && f.address == "" {
+// endpoint finds the admin endpoint's address.
+func (f *serverFlags) endpoint() (string, error) {
+	if f.found != "" {
+		return f.found, nil
+	}
+	file := f.config
+	if file == "" && f.address == "" {
 		if _, err := os.Stat("Caddyfile"); err == nil {
-			config = "Caddyfile"
+			file = "Caddyfile"
 		}
 	}
-	address, err := caddycmd.DetermineAdminAPIAddress(f.address, nil, config, f.adapter)
+	var config []byte
+	if file != "" && f.address == "" {
+		var err error
+		if config, _, _, err = caddycmd.LoadConfig(file, f.adapter); err != nil {
+			return "", fmt.Errorf("finding the admin endpoint: %w", err)
+		}
+		// Caddy would take the default address, at which another server may listen.
+		var of struct {
+			Admin caddy.AdminConfig `json:"admin"`
+		}
+		if json.Unmarshal(config, &of) == nil && of.Admin.Disabled {
+			return "", fmt.Errorf("finding the admin endpoint: %s has it off; for another server give --address", file)
+		}
+	}
+	address, err := caddycmd.DetermineAdminAPIAddress(f.address, config, file, f.adapter)
 	if err != nil {
-		return nil, fmt.Errorf("finding the admin endpoint: %w", err)
+		return "", fmt.Errorf("finding the admin endpoint: %w", err)
+	}
+	f.found = address
+	return address, nil
+}
+
+// call makes a request of the admin endpoint. The caller closes the answer's body.
+func (f *serverFlags) call(method, path string, body any) (*http.Response, error) {
+	address, err := f.endpoint()
+	if err != nil {
+		return nil, err
 	}
 	var reader io.Reader
 	if body != nil {

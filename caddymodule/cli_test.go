@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -235,6 +237,42 @@ func TestExplanationNamesTheWebhooksThatWouldGetTheEvent(t *testing.T) {
 		if got != row.want {
 			t.Errorf("%s of %s: %q, want %q", row.event, row.project, got, row.want)
 		}
+	}
+}
+
+// Caddy's default address would be that of another server.
+func TestCommandsDoNotLookForAnEndpointThatIsOff(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(file, []byte(`{"admin":{"disabled":true}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := serverFlags{config: file}
+	if address, err := server.endpoint(); err == nil || !strings.Contains(err.Error(), "has it off") {
+		t.Errorf("%q, %v", address, err)
+	}
+	server.address = "localhost:1"
+	if address, err := server.endpoint(); err != nil || address != "localhost:1" {
+		t.Errorf("%q, %v", address, err)
+	}
+}
+
+func TestCommandThatThereIsNotFails(t *testing.T) {
+	t.Parallel()
+	root := &cobra.Command{Use: "benti", RunE: withExitCode(unknownCommand)}
+	root.AddCommand(statusCommand())
+	parent := &cobra.Command{Use: "caddy"}
+	parent.AddCommand(root)
+	out := new(bytes.Buffer)
+	parent.SetOut(out)
+	parent.SetErr(out)
+	parent.SetArgs([]string{"benti", "statsu"})
+	if err := parent.Execute(); err == nil || !strings.Contains(err.Error(), `there is no command "statsu"; did you mean status?`) {
+		t.Errorf("%v: %s", err, out)
+	}
+	parent.SetArgs([]string{"benti"})
+	if err := parent.Execute(); err != nil || !strings.Contains(out.String(), "Available Commands") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
