@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.uber.org/zap"
 
 	"github.com/bentihooks/bentihooks/emitter"
 	"github.com/bentihooks/bentihooks/store"
@@ -154,7 +156,8 @@ func (c *apiCall) remove(w *store.Webhook) error {
 
 // verify asks the receiver whether it wants to be one.
 func (c *apiCall) verify(w *store.Webhook) error {
-	if u, err := url.Parse(w.URL); err != nil || checkPort(u, c.ports()) != nil {
+	u, err := url.Parse(w.URL)
+	if err != nil || checkPort(u, c.ports()) != nil {
 		return invalid("url", "url has a port that is no longer allowed")
 	}
 	end, err := c.core.handshakes.begin(c.project, time.Now())
@@ -173,6 +176,8 @@ func (c *apiCall) verify(w *store.Webhook) error {
 	message := "the receiver could not be verified"
 	if failure, ok := errors.AsType[*emitter.VerifyError](err); ok {
 		message = "verifying the url: " + failure.Error()
+		c.handler.logger.Warn("receiver did not pass the handshake", zap.String("project", c.project), zap.String("host", u.Host),
+			zap.String("result", failure.Class), zap.Int("status", failure.Status), zap.String("error", cmp.Or(failure.Detail, failure.Message)))
 	}
 	return problem{Code: http.StatusUnprocessableEntity, Message: message, Field: "url"}
 }

@@ -166,6 +166,7 @@ func TestHandshakesFollowNoRedirect(t *testing.T) {
 			w.WriteHeader(status)
 		})
 		checkRefused(t, p, rc.url(fmt.Sprint("/", status)), "verifying the url: the receiver did not answer with status 200")
+		p.logged(0, `"receiver did not pass the handshake"`, `"result":"status"`, fmt.Sprintf(`"status":%d,`, status))
 	}
 	if n := elsewhere.connections.Load(); n != 0 {
 		t.Errorf("%d connections to where redirects point", n)

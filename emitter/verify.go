@@ -25,6 +25,9 @@ type VerifyError struct {
 	Status int
 	// Message says the same in a sentence that may be shown to the caller.
 	Message string
+	// Detail says more where more is known, such as what is wrong with a certificate. It is for the operator's log, not for
+	// the caller. The words are our own.
+	Detail string
 }
 
 // Error is the message.
@@ -75,7 +78,9 @@ func (c *Client) verify(ctx context.Context, rawURL, secret string, instance boo
 	resp, body, failed := c.exchange(ctx, req, maxHandshakeLen)
 	switch {
 	case failed != nil:
-		return verifyError(failed.class, 0)
+		err := verifyError(failed.class, 0)
+		err.Detail = failed.text
+		return err
 	case resp.StatusCode != http.StatusOK:
 		return verifyError(ClassStatus, resp.StatusCode)
 	case instance && equal(resp.Header.Get(challengeField), challenge), equal(string(bytes.TrimSpace(body)), challenge):

@@ -157,18 +157,20 @@ func TestVerifyTellsNetworkFailuresInClasses(t *testing.T) {
 	nowhere := loopback(time.Second)
 	nowhere.Resolver, _ = newNameServer(t)
 	for class, row := range map[string]struct {
-		c   Config
-		url string
+		c           Config
+		url, detail string
 	}{
-		ClassRefusedAddress: {public, url},
-		ClassTLS:            {stranger, url},
-		ClassDNS:            {nowhere, "https://nowhere.example.com"},
-		ClassConnect:        {loopback(time.Second), "https://127.0.0.9:1"},
+		ClassRefusedAddress: {public, url, "not public"},
+		ClassTLS:            {stranger, url, "unknown authority"},
+		ClassDNS:            {nowhere, "https://nowhere.example.com", "no such host"},
+		ClassConnect:        {loopback(time.Second), "https://127.0.0.9:1", "connection refused"},
 	} {
 		err := newTestClient(t, row.c).Verify(t.Context(), row.url, testSecret)
 		var ve *VerifyError
 		if !errors.As(err, &ve) || ve.Class != class || ve.Message == "" || strings.Contains(ve.Message, "127.0.0") {
 			t.Errorf("%s: error %#v", class, err)
+		} else if !strings.Contains(ve.Detail, row.detail) || strings.Contains(ve.Message, ve.Detail) {
+			t.Errorf("%s: detail %q, which the message must not tell: %q", class, ve.Detail, ve.Message)
 		}
 	}
 }
