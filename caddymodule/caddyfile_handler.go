@@ -65,9 +65,12 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	// Only now, as source may stand behind it.
+	// Only now, as source and authorize may stand behind.
 	if name, err := h.foreign(); err != nil {
 		return block.errorAt(name, err)
+	}
+	if err := h.checkClaims(); err != nil {
+		return block.errorAt("project", err)
 	}
 	return nil
 }

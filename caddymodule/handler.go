@@ -168,8 +168,8 @@ func (h *Handler) check() error {
 	if h.namer, err = resolveGlobals(h.Project); err != nil {
 		return fmt.Errorf("project: %w", err)
 	}
-	if mode := h.Authorize.Mode; strings.Contains(h.Project, "{benti.jwt.") && (mode == "user" || mode == "bearer") {
-		return fmt.Errorf("project: with authorize %s nobody verifies the claims of a token; use {http.auth.user.id} or another placeholder of the authentication in front", mode)
+	if err := h.checkClaims(); err != nil {
+		return fmt.Errorf("project: %w", err)
 	}
 	for _, c := range []struct {
 		name, value string
@@ -190,6 +190,17 @@ func (h *Handler) check() error {
 		return h.checkInstance()
 	}
 	return h.checkAPI()
+}
+
+// checkClaims refuses a project that callers could choose for themselves.
+func (h *Handler) checkClaims() error {
+	if h.Authorize == nil || !strings.Contains(h.Project, "{benti.jwt.") {
+		return nil
+	}
+	if mode := h.Authorize.Mode; mode == "user" || mode == "bearer" {
+		return fmt.Errorf("with authorize %s nobody verifies the claims of a token; use {http.auth.user.id} or another placeholder of the authentication in front", mode)
+	}
+	return nil
 }
 
 // checkAPI makes the table of endpoints.
