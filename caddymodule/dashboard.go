@@ -140,7 +140,10 @@ func (d *Dashboard) allow(r *http.Request) error {
 		return nil
 	}
 	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if user, _ := repl.GetString("http.auth.user.id"); !ok || user == "" {
+	if !ok {
+		return errNobody
+	}
+	if user, _ := repl.GetString("http.auth.user.id"); user == "" {
 		return errNobody
 	}
 	return nil
