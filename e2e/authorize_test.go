@@ -3,6 +3,7 @@ package e2e
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -130,6 +131,32 @@ func TestAuthorizeUser(t *testing.T) {
 	p.call("GET", "/v1/webhooks", "").checkError(t, http.StatusForbidden, "")
 	p.must(http.StatusUnauthorized, "GET", "/v1/webhooks", "", "X-Known", "1", "Authorization", "Basic am86d3Jvbmc=") // jo:wrong
 	known := []string{"X-Known", "1", "Authorization", p.secret("Basic am86Y29ycmVjdA==")}                            // jo:correct
+	p.register("ticket", rc.url("/"), known...)
+	p.ticket(known...)
+	if got := rc.next(); !strings.Contains(got.body, `"actor":"jo"`) {
+		t.Errorf("got %s", got.body)
+	}
+}
+
+// As docs/integration.md has it: forward_auth copies a header and names no user.
+func TestAuthorizeUserOfForwardAuth(t *testing.T) {
+	t.Parallel()
+	up, rc := newUpstream(t), newReceiver(t)
+	auth := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Known") != "" {
+			w.Header().Set("Remote-User", "jo")
+		}
+	}))
+	t.Cleanup(auth.Close)
+	forward := "forward_auth " + strings.TrimPrefix(auth.URL, "http://") + " {\nuri /verify\ncopy_headers Remote-User\n}\n"
+	p := site(t, up, config{site: forward, handler: "authorize user"})
+	known := []string{"X-Known", "1"}
+	p.call("GET", "/v1/webhooks", "", known...).checkError(t, http.StatusForbidden, "")
+
+	before, _, _ := strings.Cut(standardCaddyfile, "http://:PORT {")
+	p.reload(config{caddyfile: before + "http://:PORT {\nroute {\n" + forward +
+		"vars http.auth.user.id {header.Remote-User}\nbenti_webhooks {\nauthorize user\n}\nreverse_proxy UPSTREAM\n}\n}\n"})
+	p.call("GET", "/v1/webhooks", "", "Remote-User", "jo").checkError(t, http.StatusForbidden, "") // says the client
 	p.register("ticket", rc.url("/"), known...)
 	p.ticket(known...)
 	if got := rc.next(); !strings.Contains(got.body, `"actor":"jo"`) {
