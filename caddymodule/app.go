@@ -81,7 +81,7 @@ type Delivery struct {
 	// The certificate authorities that receivers' certificates are verified against. Default: the system's.
 	TrustPoolRaw json.RawMessage `json:"trust_pool,omitempty" caddy:"namespace=tls.ca_pool.source inline_key=provider"`
 
-	// Extra headers on every attempt. Values may hold global placeholders such as {env.X}.
+	// Extra headers on every attempt. Values may hold global placeholders such as {env.X}. Default: none.
 	Header http.Header `json:"header,omitempty"`
 
 	// After the secret of a webhook changed, attempts are signed with both for this long. Default: 24h.

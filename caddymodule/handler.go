@@ -71,7 +71,8 @@ type Handler struct {
 	// How many bytes of a request or response body are looked at. Default: 1048576.
 	BodyLimit int64 `json:"body_limit,omitempty"`
 
-	// Rows added to the endpoint table, or put in the place of the row with the same method and path.
+	// Rows added to the endpoint table, or put in the place of the row with the same method and path. For source api.
+	// Default: none.
 	Routes []Route `json:"routes,omitempty"`
 
 	// For source instance: by the names of fields such as ticket.queue.id, the paths in requests and
@@ -79,7 +80,7 @@ type Handler struct {
 	// for each field the paths of the table in docs/configuration.md.
 	Fields map[string][]string `json:"fields,omitempty"`
 
-	// Whether to forward calls of /webhooks to the API rather than serve the subscription API.
+	// Whether to forward calls of /webhooks to the API rather than serve the subscription API. Default: false.
 	DisableWebhooksAPI bool `json:"disable_webhooks_api,omitempty"`
 
 	app    *App
@@ -93,16 +94,16 @@ type Handler struct {
 
 // Route is a row of the endpoint table.
 type Route struct {
-	// What happens to the item: add, update or remove.
+	// What happens to the item: add, update or remove. Required.
 	Action string `json:"action"`
 
-	// The kind of item: alert, ticket, reply, user, media, classification or queue.
+	// The kind of item: alert, ticket, reply, user, media, classification or queue. Required.
 	Item string `json:"item"`
 
-	// The request's method, such as POST.
+	// The request's method in upper case, such as POST. Required.
 	Method string `json:"method"`
 
-	// The request's path behind prefix and version, such as /tickets/{ticketId}/notes.
+	// The request's path behind prefix and version, such as /tickets/{ticketId}/notes. Required.
 	Path string `json:"path"`
 
 	// Where the item's id is found: placeholders, of which the first with a value wins. Default: the usual

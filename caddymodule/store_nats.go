@@ -35,18 +35,23 @@ var natsPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 // and none delivers what another does. It is tested with nats-server 2.15.
 type NATSStore struct {
 	// The servers, such as nats://host:4222 or tls://host:4222. One that answers is enough. May hold global placeholders.
+	// Required.
 	URLs []string `json:"urls,omitempty"`
 
-	// How to log in: nothing, or one of the following. Each may hold global placeholders such as {env.X} or {file./path}.
-
-	// The path of a file with credentials: a JWT and its seed.
+	// To log in with credentials: the path of a file with a JWT and its seed. Only one of creds, user, token and nkey may be given.
+	// They and the password may hold global placeholders such as {env.X} or {file./path}. Default: none.
 	Creds string `json:"creds,omitempty"`
-	// A name and a password.
-	User     string `json:"user,omitempty"`
+
+	// To log in with a name and a password: the name. Default: none.
+	User string `json:"user,omitempty"`
+
+	// The password of user. Required with user.
 	Password string `json:"password,omitempty"`
-	// A token.
+
+	// To log in with a token. Default: none.
 	Token string `json:"token,omitempty"`
-	// The seed of an nkey, which begins with SU.
+
+	// To log in with an nkey: its seed, which begins with SU. Default: none.
 	NKey string `json:"nkey,omitempty"`
 
 	// How to trust the servers, and to be trusted by them. Without it, tls:// URLs trust the system's authorities.
@@ -76,9 +81,12 @@ type NATSStore struct {
 type NATSTLS struct {
 	// The path of a file with the authorities that the servers' certificates are verified against. Default: the system's.
 	CA string `json:"ca,omitempty"`
-	// The paths of a certificate and its key that this client shows. Default: none.
+
+	// The path of a certificate that this client shows. Default: none.
 	Cert string `json:"cert,omitempty"`
-	Key  string `json:"key,omitempty"`
+
+	// The path of the certificate's key. Required with cert.
+	Key string `json:"key,omitempty"`
 }
 
 // CaddyModule returns the Caddy module information.
