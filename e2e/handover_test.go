@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -143,5 +144,70 @@ func TestAttemptThatOutlastsTheGracePeriodIsMadeAgain(t *testing.T) {
 	}
 	if d := p.settled(w, "delivered"); len(d.Attempts) != 1 {
 		t.Errorf("listed: %+v", d)
+	}
+}
+
+// Requests in flight at a reload that changes the store's directory have their events kept in the former store; its backlog
+// waits there. Those that come after the reload go to the new one.
+func TestRequestsInFlightWhenTheDirectoryChangesKeepTheirEvents(t *testing.T) {
+	t.Parallel()
+	const requests, later = 5, 3
+	up, rc := newUpstream(t), newReceiver(t)
+	c := config{global: "grace_period 10s", delivery: patientRetry}
+	p := site(t, up, c)
+	former, latter := p.data, p.data+"-other"
+	p.register("ticket", rc.url("/former"))
+	p.data = latter
+	p.reload(c)
+	p.register("ticket", rc.url("/latter"))
+	p.data = former
+	p.reload(c)
+
+	answers := holdTickets(t, p, up, requests)
+	rc.down() // so that what is kept stays pending
+	p.data = latter
+	p.reload(c)
+	up.answer(nil)
+	for range later {
+		p.ticket() // ids 1 to 3
+	}
+	up.letGo()
+	for range requests { // ids 4 to 8
+		if got := <-answers; got != http.StatusCreated {
+			t.Errorf("a call in flight at the reload got status %d", got)
+		}
+	}
+	closed := func(dir string) {
+		t.Helper()
+		eventually(t, "the other store closed", func() bool {
+			all := p.statuses()
+			return len(all) == 1 && all[0].Store == "badger:"+dir && all[0].Deliveries != nil
+		})
+	}
+	closed(latter)
+	if d := p.status().Deliveries; d.Enqueued != later || d.Pending+d.Delivering != later {
+		t.Errorf("the new store has %+v, want the %d of after the reload", *d, later)
+	}
+	rc.up()
+	came := newArrivals(rc)
+	came.await(numbers(later))
+	eventually(t, "a store that owes nothing", func() bool { return p.status().Deliveries.Delivered == later })
+	came.rest()
+	for id := range came.events {
+		if id > fmt.Sprint(later) {
+			t.Errorf("the event of ticket %s came while its store was not in use", id)
+		}
+	}
+
+	p.data = former
+	p.reload(c)
+	closed(former)
+	came.await(numbers(later + requests))
+	eventually(t, "the former store that owes nothing", func() bool { return p.status().Deliveries.Delivered == requests })
+	if d := p.status().Deliveries; d.Enqueued != requests {
+		t.Errorf("the former store has %+v, want the %d that were in flight", *d, requests)
+	}
+	if list := p.inDoubt(); len(list) != 0 {
+		t.Errorf("in doubt are %+v", list)
 	}
 }
