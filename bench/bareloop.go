@@ -75,7 +75,7 @@ func bareValue(d *store.Delivery) []byte {
 	v = append(v, d.Project...)
 	v = append(v, d.Item...)
 	v = append(v, d.Action...)
-	v = append(v, d.TraceParent...)
+	v = append(v, d.TraceContext...)
 	v = d.CreatedAt.AppendFormat(v, time.RFC3339Nano)
 	return append(v, d.Payload...)
 }

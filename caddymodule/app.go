@@ -245,6 +245,9 @@ func (a *App) Start() error {
 	if err := c.metrics.register(a.ctx.GetMetricsRegistry()); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
+	if app := a.http(); app != nil {
+		c.tracing.find(app)
+	}
 	c.join(a)
 	c.awaitFirstTry(startPatience)
 	return nil
@@ -266,12 +269,20 @@ func (a *App) Stop() error {
 // grace bounds how long attempts in flight are waited for. Without a grace period each of them is
 // bounded by its own timeout.
 func (a *App) grace() (context.Context, context.CancelFunc) {
-	if module, err := a.ctx.AppIfConfigured("http"); err == nil {
-		if app, ok := module.(*caddyhttp.App); ok && app.GracePeriod > 0 {
-			return context.WithTimeout(context.Background(), time.Duration(app.GracePeriod))
-		}
+	if app := a.http(); app != nil && app.GracePeriod > 0 {
+		return context.WithTimeout(context.Background(), time.Duration(app.GracePeriod))
 	}
 	return context.WithCancel(context.Background())
+}
+
+// http returns the http app of the configuration, nil if there is none.
+func (a *App) http() *caddyhttp.App {
+	module, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return nil
+	}
+	app, _ := module.(*caddyhttp.App)
+	return app
 }
 
 // Cleanup gives back the core, if this configuration ever held it. Caddy calls it too for a configuration

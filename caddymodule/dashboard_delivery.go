@@ -37,7 +37,7 @@ func (c *dashboardCall) delivery(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v := &deliveryPage{Row: c.row(&d), Trace: d.TraceParent, ReplayWord: "Replay"}
+	v := &deliveryPage{Row: c.row(&d), Trace: d.TraceContext, ReplayWord: "Replay"}
 	if d.State == store.Pending {
 		v.ReplayWord = "Attempt now"
 	}

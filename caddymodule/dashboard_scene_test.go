@@ -121,8 +121,8 @@ func (s *dashboardScene) deliveries(w *store.Webhook, kind int) {
 		at := now.Add(-time.Duration(count-n)*137*time.Second - time.Duration(kind)*23*time.Second)
 		d := store.Delivery{
 			ID: idAt(at), Webhook: w.ID, Project: w.Project, Item: w.Item, Action: "add", State: store.Pending, CreatedAt: at,
-			Payload:     fmt.Appendf(nil, `{"id":%d,"item":%q,"action":"add","timestamp":%d,"actor":4014,"parent":null}`, 110040+n*7+kind, w.Item, at.Unix()),
-			TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Due: now.Add(time.Duration(4+n) * time.Minute),
+			Payload:      fmt.Appendf(nil, `{"id":%d,"item":%q,"action":"add","timestamp":%d,"actor":4014,"parent":null}`, 110040+n*7+kind, w.Item, at.Unix()),
+			TraceContext: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Due: now.Add(time.Duration(4+n) * time.Minute),
 		}
 		if w.Instance() {
 			d.Item = w.Events[n%len(w.Events)]

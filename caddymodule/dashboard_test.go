@@ -270,7 +270,7 @@ func TestDashboardShowsHostileContentAsText(t *testing.T) {
 		}
 		d := store.Delivery{
 			ID: idAt(now), Webhook: w.ID, Project: w.Project, Item: clean, Action: clean, State: store.Pending, CreatedAt: now, Due: now.Add(time.Hour),
-			Payload: []byte(`{"id":"` + strings.ReplaceAll(clean, `"`, `\"`) + `"}` + hostile), TraceParent: clean,
+			Payload: []byte(`{"id":"` + strings.ReplaceAll(clean, `"`, `\"`) + `"}` + hostile), TraceContext: clean,
 		}
 		s.deliver(d, store.Dead, 1)
 		claimed := d

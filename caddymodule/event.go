@@ -14,13 +14,13 @@ import (
 // event is a captured event on its way into the store. Its JSON form is what stands in the reserve, so its
 // names may not change.
 type event struct {
-	ID          uuid.UUID `json:"id"` // UUIDv7
-	Project     string    `json:"project"`
-	Item        string    `json:"item"`
-	Action      string    `json:"action"`
-	Payload     []byte    `json:"payload"`
-	TraceParent string    `json:"traceparent,omitempty"`
-	At          time.Time `json:"at"`
+	ID           uuid.UUID `json:"id"` // UUIDv7
+	Project      string    `json:"project"`
+	Item         string    `json:"item"`
+	Action       string    `json:"action"`
+	Payload      []byte    `json:"payload"`
+	TraceContext string    `json:"traceparent,omitempty"` // see [store.Delivery]
+	At           time.Time `json:"at"`
 
 	waited bool          // it was kept outside of the store
 	token  journal.Token // the note of its request among those in flight
@@ -38,7 +38,7 @@ func (ev *event) deliveries(directory *store.Directory) []store.Delivery {
 		}
 		ds = append(ds, store.Delivery{
 			ID: deliveryID(ev.ID, w.ID), Webhook: w.ID, Project: ev.Project, Item: ev.Item, Action: ev.Action,
-			Payload: ev.Payload, TraceParent: ev.TraceParent, State: store.Pending, CreatedAt: ev.At, Due: ev.At,
+			Payload: ev.Payload, TraceContext: ev.TraceContext, State: store.Pending, CreatedAt: ev.At, Due: ev.At,
 		})
 	}
 	return ds

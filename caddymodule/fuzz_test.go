@@ -133,14 +133,19 @@ func FuzzProject(f *testing.F) {
 	})
 }
 
-// FuzzTraceParent takes anything for a traceparent header, which receivers get as it stands.
-func FuzzTraceParent(f *testing.F) {
-	f.Add("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	f.Add("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\n")
-	f.Fuzz(func(t *testing.T, value string) {
-		got := traceParent(http.Header{"Traceparent": {value}})
-		if got != "" && (got != value || strings.Trim(got, "0123456789abcdef-") != "") {
+// FuzzTraceContext takes anything for the headers traceparent and tracestate, which receivers get.
+func FuzzTraceContext(f *testing.F) {
+	f.Add("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=t61rcWkgMzE,x@y=1", "")
+	f.Add("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\n", "=", "a=b c\x7f")
+	f.Fuzz(func(t *testing.T, value, state, more string) {
+		got := traceContext(http.Header{"Traceparent": {value}, "Tracestate": {state, more}})
+		parent, kept, _ := strings.Cut(got, " ")
+		if parent != "" && (parent != value || strings.Trim(parent, "0123456789abcdef-") != "") {
 			t.Fatalf("%q gives %q", value, got)
+		}
+		visible := func(r rune) bool { return r >= ' ' && r <= '~' }
+		if len(kept) > maxTraceState || strings.TrimFunc(kept, visible) != "" {
+			t.Fatalf("%q and %q give %q", state, more, kept)
 		}
 	})
 }

@@ -131,7 +131,7 @@ func (o *observation) end(c *capture) {
 	}
 	for i := range events {
 		ev := &events[i]
-		ev.Project, ev.TraceParent, ev.At = o.project, o.core.tracing.observe(o.request), now
+		ev.Project, ev.TraceContext, ev.At = o.project, o.core.tracing.observe(o.request), now
 		ev.token, ev.unkept = o.token, unkept
 		ev.ID = uuid.Must(uuid.NewV7()) // the system's randomness does not fail: crypto/rand would have ended the process
 	}

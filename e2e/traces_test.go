@@ -14,6 +14,7 @@ import (
 const (
 	callersTrace = "0af7651916cd43dd8448eb211c80319c"
 	callersSpan  = "00-" + callersTrace + "-b7ad6b7169203331-01"
+	callersState = "congo=t61rcWkgMzE,tenant@vendor=1"
 )
 
 func TestAttemptsAreSpansOfTheTraceOfTheCall(t *testing.T) {
@@ -114,9 +115,60 @@ func TestWithoutTracingTheCallersTraceGoesOutAsItIs(t *testing.T) {
 	up, rc := newUpstream(t), newReceiver(t)
 	p := site(t, up, config{})
 	p.register("ticket", rc.url("/"))
-	p.ticket("Traceparent", callersSpan)
-	if got := rc.next().header.Get("Traceparent"); got != callersSpan {
-		t.Errorf("traceparent: %q", got)
+	for _, c := range []struct{ parent, state, wantParent, wantState string }{
+		{callersSpan, "", callersSpan, ""},
+		{callersSpan, callersState, callersSpan, callersState},
+		{callersSpan, "not a list", callersSpan, ""},
+		{callersSpan, "long=" + strings.Repeat("x", 250) + ",longer=" + strings.Repeat("x", 256), callersSpan, ""},
+		{"none", callersState, "", ""},
+	} {
+		p.ticket("Traceparent", c.parent, "Tracestate", c.state)
+		header := rc.next().header
+		if parent, state := header.Get("Traceparent"), header.Get("Tracestate"); parent != c.wantParent || state != c.wantState {
+			t.Errorf("%+v: traceparent %q, tracestate %q", c, parent, state)
+		}
+	}
+}
+
+// A delivery belongs to the trace of its call also after a restart, before any other call came.
+func TestAttemptsAfterARestartAreSpansOfTheTraceOfTheCall(t *testing.T) {
+	t.Parallel()
+	const handlers = "tracing {\nspan call\n}\nbenti_webhooks\nreverse_proxy UPSTREAM\n"
+	global, _, _ := strings.Cut(standardCaddyfile, "http://")
+	for name, site := range map[string]string{
+		"in the site":      "http://:PORT {\n" + handlers + "}\n",
+		"in a group":       "http://:PORT {\nhandle /never {\nrespond 404\n}\nhandle /v1/* {\nroute {\n" + handlers + "}\n}\n}\n",
+		"in a named route": "&(api) {\nroute {\n" + handlers + "}\n}\nhttp://:PORT {\ninvoke api\n}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			up, rc, otlp := newUpstream(t), newReceiver(t), newCollector(t)
+			p := newProxy(t, up, config{delivery: patientRetry, caddyfile: global + site})
+			p.env = otlp.environment()
+			p.start()
+			p.register("ticket", rc.url("/"))
+			rc.answer(statuses(503))
+			p.ticket("Traceparent", callersSpan, "Tracestate", callersState)
+			if got := rc.next().header.Get("Tracestate"); got != callersState {
+				t.Errorf("tracestate %q", got)
+			}
+			p.stop() // which sends all spans
+			call, before := callOf(t, otlp, "call"), len(otlp.await("benti attempt", 1))
+			newArrivals(rc).rest()
+			rc.answer(nil)
+			p.start()
+			got := rc.next().header
+			attempt := otlp.await("benti attempt", before+1)[before]
+			if !bytes.Equal(attempt.TraceId, call.TraceId) || !bytes.Equal(attempt.ParentSpanId, call.SpanId) || attempt.TraceState != callersState {
+				t.Errorf("the attempt is %v, no child of the call %v", attempt, call)
+			}
+			if got.Get("Traceparent") != sent(attempt) || got.Get("Tracestate") != callersState {
+				t.Errorf("traceparent %q went out, tracestate %q; the span is %s", got.Get("Traceparent"), got.Get("Tracestate"), sent(attempt))
+			}
+			if n := len(otlp.await("call", 2)); n != 2 {
+				t.Errorf("%d spans, of which only the registration's and the ticket's were asked for", n)
+			}
+		})
 	}
 }
 

@@ -44,7 +44,7 @@ func TestPostSendsExactlyTheContract(t *testing.T) {
 	c := loopback(5 * time.Second)
 	c.Header = http.Header{"X-Env": {"prod"}}
 	d, w := event(), hook(url+"/hook?token=1")
-	d.Ping, d.TraceParent = true, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	d.Ping, d.TraceContext = true, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	d.Attempts = make([]store.Attempt, 2)
 	w.PreviousSecret, w.PreviousUntil = "the old one", time.Now().Add(time.Hour)
 
@@ -68,7 +68,7 @@ func TestPostSendsExactlyTheContract(t *testing.T) {
 		"X-Hook-Delivery: " + d.ID,
 		"X-Hook-Ping: 1",
 		"X-Hook-Signature: " + testSecret,
-		"traceparent: " + d.TraceParent,
+		"traceparent: " + d.TraceContext,
 		"webhook-id: " + d.ID,
 		"webhook-signature: " + signature(d, timestamp, testSecret) + " " + signature(d, timestamp, "the old one"),
 		"webhook-timestamp: " + timestamp,

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bentihooks/bentihooks/store"
@@ -39,13 +40,13 @@ func (c *Client) Post(ctx context.Context, w *store.Webhook, d *store.Delivery) 
 
 // message is what one attempt sends.
 type message struct {
-	id           string
-	attempt      int // its number
-	size         int // how many deliveries it carries
-	body         []byte
-	ping         bool
-	traceParents []string // of the requests that made the events
-	traceParent  string   // what is sent, or ""
+	id            string
+	attempt       int // its number
+	size          int // how many deliveries it carries
+	body          []byte
+	ping          bool
+	traceContexts []string // of the requests that made the events
+	traceContext  string   // what is sent, or ""
 }
 
 func single(w *store.Webhook, d *store.Delivery) message {
@@ -132,8 +133,11 @@ func (c *Client) attemptHeader(w *store.Webhook, m *message, now time.Time) http
 	if m.ping {
 		h["X-Hook-Ping"] = []string{"1"}
 	}
-	if m.traceParent != "" {
-		h["traceparent"] = []string{m.traceParent}
+	if parent, state, _ := strings.Cut(m.traceContext, " "); parent != "" {
+		h["traceparent"] = []string{parent}
+		if state != "" {
+			h["tracestate"] = []string{state}
+		}
 	}
 	// Never sent, but read by the transport: a kept connection that the receiver closed at the same moment is
 	// replaced and the request sent again, instead of failing an attempt. Receivers dedupe on X-Hook-Delivery.

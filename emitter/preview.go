@@ -15,7 +15,7 @@ const Starred = "••••••••"
 // headers. An attempt of an instance webhook may have had other deliveries in it.
 func (c *Client) Preview(w *store.Webhook, d *store.Delivery, n int, at time.Time) (http.Header, []byte) {
 	m := single(w, d)
-	m.attempt, m.traceParent = n, d.TraceParent // with tracing on, the attempt's own span went out, which is not kept
+	m.attempt, m.traceContext = n, d.TraceContext // with tracing on, the attempt's own span went out, which is not kept
 	h := c.attemptHeader(w, &m, at)
 	delete(h, "Idempotency-Key") // not sent
 	h["X-Hook-Signature"] = []string{Starred}

@@ -20,7 +20,7 @@ func TestPreviewShowsTheRequestWithoutWhatOthersCouldUse(t *testing.T) {
 	w := &store.Webhook{
 		URL: "https://receiver.example/", Secret: "the present secret", PreviousSecret: "the former secret", PreviousUntil: now.Add(time.Hour),
 	}
-	d := &store.Delivery{ID: "0190a1b2-0000-7000-8000-000000000001", Payload: []byte(`{"id":7}`), TraceParent: "00-a-b-01"}
+	d := &store.Delivery{ID: "0190a1b2-0000-7000-8000-000000000001", Payload: []byte(`{"id":7}`), TraceContext: "00-a-b-01"}
 	h, body := c.Preview(w, d, 3, now)
 	all := fmt.Sprint(h)
 	for _, hidden := range []string{w.Secret, w.PreviousSecret, "of-the-operator", "Idempotency-Key", sign(d.ID, "1700000000", d.Payload, w.Secret)} {
@@ -30,7 +30,7 @@ func TestPreviewShowsTheRequestWithoutWhatOthersCouldUse(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"X-Hook-Attempt": "3", "webhook-timestamp": "1700000000", "webhook-id": d.ID, "X-Hook-Signature": Starred, "webhook-signature": "v1," + Starred,
-		"Authorization": Starred, "traceparent": d.TraceParent, "User-Agent": "Bentihooks/1",
+		"Authorization": Starred, "traceparent": d.TraceContext, "User-Agent": "Bentihooks/1",
 	} {
 		if got := h[name]; len(got) != 1 || got[0] != want {
 			t.Errorf("%s is %q, want %q", name, got, want)

@@ -39,7 +39,7 @@ func (c *Client) PostAll(ctx context.Context, w *store.Webhook, ds []store.Deliv
 	} else {
 		m = shared(ds)
 	}
-	m.traceParents, m.traceParent = traceParents(ds)
+	m.traceContexts, m.traceContext = traceContexts(ds)
 	return c.post(ctx, w, m)
 }
 

@@ -782,7 +782,7 @@ func TestPostAllOnTheWire(t *testing.T) {
 		`{"events":[{"id":"a"}]}`:                       {instanceEvent("w", "a")},
 		`{"events":[{"id":"a"},{"id":"b"},{"id":"ü"}]}`: {instanceEvent("w", "a"), instanceEvent("w", "b"), instanceEvent("w", "ü")},
 	} {
-		ds[0].TraceParent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		ds[0].TraceContext = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 		res := client.PostAll(t.Context(), w, ds)
 		sent, p := <-body, <-got
 		if res.Class != ClassDelivered || sent != name || res.ID != p.id || p.header.Get("Content-Type") != "application/json" {
@@ -797,7 +797,7 @@ func TestPostAllOnTheWire(t *testing.T) {
 		}
 	}
 	same := []store.Delivery{instanceEvent("w", "a"), instanceEvent("w", "b")}
-	same[0].TraceParent, same[1].TraceParent = "00-x", "00-x"
+	same[0].TraceContext, same[1].TraceContext = "00-x", "00-x"
 	client.PostAll(t.Context(), w, same)
 	<-body
 	if p := <-got; p.header.Get("traceparent") != "00-x" {

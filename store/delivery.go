@@ -32,9 +32,10 @@ type Delivery struct {
 	Payload []byte
 	// Ping marks a test delivery: attempted once, never retried.
 	Ping bool
-	// TraceParent is the W3C trace context of the request that made the event, or empty.
-	TraceParent string
-	State       State
+	// TraceContext is the W3C trace context of the request that made the event: its traceparent and, after a space, its tracestate
+	// if it had one. Empty without a traceparent.
+	TraceContext string
+	State        State
 	// CreatedAt is when the event was captured.
 	CreatedAt time.Time
 	// Due is the earliest time of the next attempt. Meaningless unless pending.

@@ -64,7 +64,7 @@ func stateOf(b byte) store.State {
 }
 
 func encodeDelivery(d *store.Delivery) []byte {
-	size := 128 + len(d.Payload) + len(d.TraceParent) + len(d.Project) + len(d.Item) + len(d.Action)
+	size := 128 + len(d.Payload) + len(d.TraceContext) + len(d.Project) + len(d.Item) + len(d.Action)
 	for i := range d.Attempts {
 		size += 48 + len(d.Attempts[i].Error) + len(d.Attempts[i].Response)
 	}
@@ -77,7 +77,7 @@ func encodeDelivery(d *store.Delivery) []byte {
 	b = appendBytes(b, d.Project)
 	b = appendBytes(b, d.Item)
 	b = appendBytes(b, d.Action)
-	b = appendBytes(b, d.TraceParent)
+	b = appendBytes(b, d.TraceContext)
 	b = appendBytes(b, d.Payload)
 	b = binary.AppendVarint(b, nanos(d.CreatedAt))
 	b = binary.AppendVarint(b, nanos(d.Due))
@@ -127,18 +127,18 @@ func decodeDelivery(webhook, id uuid, b []byte) (store.Delivery, error) {
 	}
 	r := reader{b: b[recordHead : len(b)-recordSum]}
 	d := store.Delivery{
-		ID:          id.String(),
-		Webhook:     webhook.String(),
-		State:       stateOf(b[1]),
-		Ping:        b[2]&flagPing != 0,
-		Project:     string(r.bytes()),
-		Item:        string(r.bytes()),
-		Action:      string(r.bytes()),
-		TraceParent: string(r.bytes()),
-		Payload:     clone(r.bytes()),
-		CreatedAt:   fromNanos(r.varint()),
-		Due:         fromNanos(r.varint()),
-		Spent:       r.int(),
+		ID:           id.String(),
+		Webhook:      webhook.String(),
+		State:        stateOf(b[1]),
+		Ping:         b[2]&flagPing != 0,
+		Project:      string(r.bytes()),
+		Item:         string(r.bytes()),
+		Action:       string(r.bytes()),
+		TraceContext: string(r.bytes()),
+		Payload:      clone(r.bytes()),
+		CreatedAt:    fromNanos(r.varint()),
+		Due:          fromNanos(r.varint()),
+		Spent:        r.int(),
 	}
 	// An attempt takes at least six bytes: a count beyond that is a lie, and must not be allocated.
 	if n := r.uvarint(); n > uint64(len(r.b))/6 {

@@ -35,7 +35,7 @@ func drawDelivery(t *rapid.T) store.Delivery {
 	moment := rapid.Custom(func(t *rapid.T) time.Time { return fromNanos(rapid.Int64().Draw(t, "nanos")) })
 	data := func(label string) []byte { return clone(make([]byte, size.Draw(t, label))) }
 	d := storetest.Delivery(storetest.Webhook(text.Draw(t, "project")), storetest.Start)
-	d.Item, d.Action, d.TraceParent = text.Draw(t, "item"), text.Draw(t, "action"), text.Draw(t, "trace")
+	d.Item, d.Action, d.TraceContext = text.Draw(t, "item"), text.Draw(t, "action"), text.Draw(t, "trace")
 	d.Ping, d.Spent = rapid.Bool().Draw(t, "ping"), rapid.IntRange(0, 100).Draw(t, "spent")
 	d.State = rapid.SampledFrom([]store.State{store.Pending, store.Delivered, store.Dead}).Draw(t, "state")
 	d.Payload, d.CreatedAt, d.Due = data("payload"), moment.Draw(t, "created"), moment.Draw(t, "due")

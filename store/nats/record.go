@@ -54,7 +54,7 @@ func stateOf(b byte) store.State {
 }
 
 func encodeDelivery(d *store.Delivery) []byte {
-	size := 96 + len(d.Payload) + len(d.TraceParent) + len(d.Project) + len(d.Item) + len(d.Action)
+	size := 96 + len(d.Payload) + len(d.TraceContext) + len(d.Project) + len(d.Item) + len(d.Action)
 	for i := range d.Attempts {
 		size += 48 + len(d.Attempts[i].Error) + min(len(d.Attempts[i].Response), store.MaxResponse)
 	}
@@ -68,7 +68,7 @@ func encodeDelivery(d *store.Delivery) []byte {
 	b = appendBytes(b, d.Item)
 	b = appendBytes(b, d.Project)
 	b = appendBytes(b, d.Action)
-	b = appendBytes(b, d.TraceParent)
+	b = appendBytes(b, d.TraceContext)
 	b = appendBytes(b, d.Payload)
 	b = binary.AppendVarint(b, int64(d.Spent))
 	b = binary.AppendUvarint(b, uint64(len(d.Attempts)))
@@ -110,7 +110,7 @@ func decodeDelivery(webhook, id uuid.UUID, b []byte) (store.Delivery, error) {
 		d.State, d.Ping = stateOf(state), b[2]&flagPing != 0
 	}
 	d.CreatedAt, d.Due = fromNanos(r.varint()), fromNanos(r.varint())
-	d.Item, d.Project, d.Action, d.TraceParent = r.text(), r.text(), r.text(), r.text()
+	d.Item, d.Project, d.Action, d.TraceContext = r.text(), r.text(), r.text(), r.text()
 	d.Payload = r.clone()
 	d.Spent = r.int()
 	// An attempt takes at least six bytes: a count beyond that is a lie, and must not be allocated.

@@ -40,7 +40,7 @@ func sameAttempt(a, b store.Attempt) bool {
 var enqueueTests = map[string]func(*fixture){
 	"an enqueued delivery comes back as it was given": func(f *fixture) {
 		d := Delivery(f.webhook(), Start.Add(123456789))
-		d.Ping, d.TraceParent, d.Payload = true, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", []byte{0, 255, '"'}
+		d.Ping, d.TraceContext, d.Payload = true, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", []byte{0, 255, '"'}
 		f.ok(f.Enqueue(f.ctx(), d))
 		if got := f.get(d); !sameDelivery(got, d) {
 			f.Errorf("got %+v, want %+v", got, d)

@@ -36,7 +36,7 @@ var findTests = map[string]func(*fixture){
 	"Find returns what Get does": func(f *fixture) {
 		w := f.webhook()
 		d := Delivery(w, Start)
-		d.Ping, d.Payload, d.TraceParent = true, make([]byte, 5000), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+		d.Ping, d.Payload, d.TraceContext = true, make([]byte, 5000), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 		f.ok(f.Enqueue(f.ctx(), d))
 		f.finish(f.claim(w, Start, 1)[0], store.Dead, time.Time{})
 		got := f.findAll(store.Filter{State: store.Dead}, 5)
