@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -144,14 +145,19 @@ func (x *exchange) upstream() caddyhttp.Handler {
 	})
 }
 
+// looked keeps looks for one thing in one place together: between those for a list come those for the parts of what is in it.
 func (e *explanation) looked(l matcher.Look) {
 	look := explainedLook{l.For, l.In, l.Source.String(), l.Found}
-	for _, former := range e.Looks {
+	at := len(e.Looks)
+	for i, former := range e.Looks {
 		if former == look {
 			return // instance events read some fields more than once
 		}
+		if former.For == look.For && former.In == look.In {
+			at = i + 1
+		}
 	}
-	e.Looks = append(e.Looks, look)
+	e.Looks = slices.Insert(e.Looks, at, look)
 }
 
 func (e *explanation) derived(events []event, errs []error) {

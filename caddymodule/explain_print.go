@@ -61,18 +61,17 @@ func (e *explanation) printLooks(w io.Writer) {
 	former := ""
 	for i := 0; i < len(e.Looks); {
 		first := e.Looks[i]
-		var vain []string
-		found := ""
+		var vain, found []string
 		for ; i < len(e.Looks) && e.Looks[i].For == first.For && e.Looks[i].In == first.In; i++ {
 			if l := e.Looks[i]; l.Found != "" {
-				found = l.Source + inDocument(" of", l.In) + " = " + shorten(l.Found, 60)
+				found = append(found, l.Source+inDocument(" of", l.In)+" = "+shorten(l.Found, 60))
 			} else {
 				vain = append(vain, l.Source)
 			}
 		}
-		line := found
+		line := strings.Join(found, "; ")
 		switch {
-		case found == "":
+		case line == "":
 			line = "nothing" + inDocument(" in", first.In) + " at " + strings.Join(vain, ", ")
 		case len(vain) > 0:
 			line += "; nothing at " + strings.Join(vain, ", ")

@@ -202,6 +202,30 @@ func TestExplainTellsThePayloadThatTheServerSends(t *testing.T) {
 	}
 }
 
+// Each field of an instance event is told with the candidate that it came from, or as missing.
+func TestExplainTellsWhereFieldsOfInstanceEventsComeFrom(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, newUpstream(t), config{handler: "source instance"})
+	out := p.runs(0, "explain", "--config", p.writeConfig(), "--path", "/tickets/9/replies",
+		"--body", `{"type":"answer","text":"Hello","message":{"to":["a@example.com","b@example.com"]},"from":{"name":"Jo"}}`,
+		"--response-body", `{"id":7,"files":[{"id":641,"filename":"a.png"},642]}`, "--ticket", `{"id":9,"queue":{"name":"First"}}`)
+	for _, want := range []string{
+		"reply.to            message.to of the request = a@example.com, b@example.com; nothing at to\n",
+		"reply.cc            nothing in the request at cc, message.cc\n",
+		"                    nothing in the response at cc, message.cc\n",
+		"reply.attachments   files of the response = a.png, 642; nothing at attachments, message.attachments, media\n",
+		"attachment.name     filename of the reply.attachments = a.png; nothing at name\n",
+		"person.name         name of the reply.author = Jo\n",
+		"ticket.creator      nothing in the ticket at creator\n",
+		"ticket.queue.name   queue.name of the ticket = First\n",
+		"reply.text          text of the request = Hello; nothing at message.content, content\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+}
+
 func TestExplainStartsNothingAndOpensNoStore(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, newUpstream(t), config{})

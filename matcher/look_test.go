@@ -73,3 +73,43 @@ ticket.queue.id request queue "4"`
 		t.Errorf("looks:\n%s\nwant:\n%s", told, all)
 	}
 }
+
+// Of every field of an answer's payload it is told which candidate it came from, or that it was missing.
+func TestLooksOfRecipientsAndAttachmentsTellEachCandidate(t *testing.T) {
+	t.Parallel()
+	table := mustRules(t, nil)
+	x := call{
+		endpoint: reply,
+		request: `{"type":"answer","content":"text","message":{"to":[{"email":"a@b.c","name":"A"},"d@e.f"]},"cc":"D <d@e.f>",
+			"from":{"id":5,"external_id":"x5"}}`,
+		response: `{"data":{"id":7,"files":[{"id":641,"filename":"a.png"},642]}}`,
+		ticket:   `{"id":110063,"creator":{"name":"C"}}`,
+	}.exchange(t, table)
+	var looks []string
+	x.Looked = func(l Look) { looks = append(looks, fmt.Sprintf("%s %s %s %q", l.For, l.In, l.Source, l.Found)) }
+	events, errs := table.Derive(x, []string{answerEvent}, "p", endless{})
+	if len(events) != 1 || len(errs) != 0 {
+		t.Fatalf("%v, %v", events, errs)
+	}
+	told := strings.Join(looks, "\n")
+	for _, want := range []string{
+		"reply.to request to \"\"\nperson.id reply.to id \"\"\nperson.name reply.to name \"A\"\nperson.email reply.to email \"a@b.c\"\n" +
+			"person.external_id reply.to external_id \"\"\nreply.to request message.to \"a@b.c, d@e.f\"",
+		`reply.cc request cc "d@e.f"`,
+		"reply.bcc request bcc \"\"\nreply.bcc request message.bcc \"\"\nreply.bcc response bcc \"\"\nreply.bcc response message.bcc \"\"",
+		`person.external_id reply.author external_id "x5"`,
+		`reply.attachments response media ""`,
+		`attachment.name reply.attachments filename "a.png"`,
+		`reply.attachments response files "a.png, 642"`,
+		`ticket.creator ticket creator "C"`,
+		`ticket.queue.name ticket queue_name ""`,
+	} {
+		if !strings.Contains(told, want) {
+			t.Errorf("%s\nis not among\n%s", want, told)
+		}
+	}
+	x.Looked = nil
+	if plain, _ := table.Derive(x, []string{answerEvent}, "p", endless{}); string(plain[0].Payload) != string(events[0].Payload) {
+		t.Errorf("unobserved it is %s, observed %s", plain[0].Payload, events[0].Payload)
+	}
+}

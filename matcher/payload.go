@@ -86,7 +86,9 @@ func (d *derivation) appendResource(dst []byte) []byte {
 	part := func(field string) string { return d.read(d.ticket, field, parseText).text }
 	var creator person
 	for _, c := range d.fields[ticketCreator] {
-		if creator = d.person(d.result(d.ticket, c)); creator.known() {
+		creator = d.person(ticketCreator, d.result(d.ticket, c))
+		d.x.look(ticketCreator, d.ticket.name, c, creator.text())
+		if creator.known() {
 			break
 		}
 	}

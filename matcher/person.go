@@ -24,8 +24,11 @@ type person struct {
 
 func (p *person) known() bool { return p.id != "" || p.name != "" || p.email != "" }
 
-// person reads an object, or a text that can only be an address or an id.
-func (d *derivation) person(r gjson.Result) person {
+// text is what is told of a person where one look is all.
+func (p *person) text() string { return cmp.Or(p.email, p.id, p.name) }
+
+// person reads an object, or a text that can only be an address or an id. It is that of a field, or one of those in it.
+func (d *derivation) person(field string, r gjson.Result) person {
 	text := parseText(r).text
 	if strings.Contains(text, "@") {
 		return person{email: text}
@@ -37,10 +40,14 @@ func (d *derivation) person(r gjson.Result) person {
 	if v.json == "" {
 		return person{}
 	}
+	v.name = field
 	part := func(field string) string { return d.read(v, field, parseText).text }
 	p := person{id: part(personID), name: part(personName), email: part(personEmail)}
 	for _, c := range d.fields[personExternalID] {
-		if p.externalID = v.get(c.text); parseText(p.externalID).text != "" {
+		p.externalID = v.get(c.text)
+		text := parseText(p.externalID).text
+		d.x.look(personExternalID, v.name, c, text)
+		if text != "" {
 			break
 		}
 	}
@@ -53,9 +60,9 @@ func (d *derivation) author() person {
 	var author person
 	for _, v := range []view{d.request, d.response} {
 		for _, c := range d.fields[replyAuthor] {
-			p := d.person(d.result(v, c))
+			p := d.person(replyAuthor, d.result(v, c))
 			if !author.known() {
-				d.x.look(replyAuthor, v.name, c, cmp.Or(p.email, p.id, p.name))
+				d.x.look(replyAuthor, v.name, c, p.text())
 				author = p
 				continue
 			}
@@ -97,7 +104,9 @@ func (d *derivation) result(v view, c Source) gjson.Result {
 func (d *derivation) recipients(field string) []person {
 	for _, v := range []view{d.request, d.response} {
 		for _, c := range d.fields[field] {
-			if people := d.people(d.result(v, c)); len(people) > 0 {
+			people := d.people(field, d.result(v, c))
+			d.x.lookAll(field, v.name, c, len(people), func(i int) string { return people[i].text() })
+			if len(people) > 0 {
 				return people
 			}
 		}
@@ -107,12 +116,12 @@ func (d *derivation) recipients(field string) []person {
 
 // people reads a list of persons, of which one with neither address nor name is nobody. A text is a list of
 // addresses (RFC 5322 section 3.4).
-func (d *derivation) people(r gjson.Result) []person {
+func (d *derivation) people(field string, r gjson.Result) []person {
 	var people []person
 	for _, element := range elements(r) {
 		if element.Type == gjson.String {
 			people = append(people, addresses(element.Str)...)
-		} else if p := d.person(element); p.email != "" || p.name != "" {
+		} else if p := d.person(field, element); p.email != "" || p.name != "" {
 			people = append(people, p)
 		}
 		if len(people) >= maxList {
