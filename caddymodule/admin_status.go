@@ -103,6 +103,7 @@ func (c *adminCall) acknowledge(id string) error {
 	for _, core := range c.cores {
 		found, err := core.inFlight.acknowledge(id)
 		if err != nil {
+			c.w.Header().Set("Retry-After", "5")
 			return problem{Code: http.StatusServiceUnavailable, Message: err.Error()}
 		}
 		if found {

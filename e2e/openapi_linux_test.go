@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 const nobody = "01890000-0000-7000-8000-000000000000"
@@ -47,11 +48,14 @@ func tryRefusals(c *contract, p *proxy, up *upstream) {
 		c.try(p, 400, operation, "", "X-Inbenta-Key", "a", "X-Inbenta-Key", "b")
 	})
 	paths, _ := c.at("paths")
-	known := p.register("user", newReceiver(c.t).url("/"))
+	rc := newReceiver(c.t)
+	user, instance := p.register("user", rc.url("/")), p.registerInstance(rc.url("/instance"), "answer")
 	for path := range paths.(map[string]any) {
-		if !strings.HasPrefix(path, "/webhooks/app/") {
-			c.try(p, 405, "PATCH "+path, "", "{id}", known.UUID, "{deliveryId}", nobody)
+		id := user.UUID
+		if strings.HasPrefix(path, "/webhooks/app/") {
+			id = instance.UUID
 		}
+		c.try(p, 405, "PATCH "+path, "", "{id}", id, "{deliveryId}", nobody)
 	}
 	c.everywhere("404", func(operation string) { c.try(p, 404, operation, "", "{id}", nobody, "{deliveryId}", nobody) })
 }
@@ -107,14 +111,25 @@ func tryHandshakesInFlight(c *contract, p *proxy, base, one string, id []string,
 		}()
 	}
 	for range most {
-		<-slow.handshakes
+		await(c.t, "a handshake that hangs", slow.handshakes)
 	}
 	c.try(p, 429, "POST "+base, input(slow.url("/more")))
 	c.try(p, 429, "PUT "+one, fmt.Sprintf(`{"secret":%q}`, p.newSecret()), id...)
 	close(release)
 	for range most {
-		<-ended
+		await(c.t, "the end of a registration", ended)
 	}
+}
+
+// await takes from a channel what must come.
+func await[T any](t *testing.T, what string, from <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-from:
+	case <-time.After(2 * patience): // a call's own limit
+		t.Fatalf("waited in vain: %s", what)
+	}
+	return got
 }
 
 func tryOperations(c *contract, p *proxy) {
@@ -145,6 +160,9 @@ func tryOperations(c *contract, p *proxy) {
 	p.upstream.answer(nil)
 	p.start()
 	c.try(p, 200, "GET /benti/in-doubt", "")
+	end := p.inject(allSyncs, "error=EIO")
+	c.try(p, 503, "POST /benti/in-doubt/{id}/acknowledge", "", "{id}", p.inDoubt()[0].ID)
+	end()
 	c.try(p, 204, "POST /benti/in-doubt/{id}/acknowledge", "", "{id}", p.inDoubt()[0].ID)
 }
 
@@ -154,6 +172,9 @@ func tryClosedStore(c *contract) {
 	other.fill(0)
 	p.start()
 	c.everywhere("503", func(operation string) {
+		if strings.HasPrefix(operation, "POST /benti/in-doubt/") {
+			return // needs no store, see tryOperations
+		}
 		c.try(p, 503, operation, `{"state":"dead"}`, "{id}", nobody, "{deliveryId}", nobody)
 	})
 	c.try(p, 200, "GET /benti/status", "")
