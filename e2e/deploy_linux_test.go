@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"debug/elf"
 	"io"
 	"os"
 	"os/exec"
@@ -46,15 +45,8 @@ func TestStaticBinaryRunsInAnEmptyRoot(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	file, err := elf.Open(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	for _, segment := range file.Progs {
-		if segment.Type == elf.PT_INTERP {
-			t.Skip("needs a static binary, made with CGO_ENABLED=0, in BENTI_E2E_BINARY")
-		}
+	if !static(t) {
+		t.Skip("needs a static binary, made with CGO_ENABLED=0, in BENTI_E2E_BINARY")
 	}
 	root, err := os.MkdirTemp("", "benti-root-")
 	if err != nil {
@@ -87,27 +79,7 @@ func TestStaticBinaryRunsInAnEmptyRoot(t *testing.T) {
 		"XDG_DATA_HOME=/data", "XDG_CONFIG_HOME=/data/config", "BENTI_DATA=/data/benti",
 		"BENTI_ADMIN=localhost:" + strconv.Itoa(admin), "BENTI_SITE=http://localhost:" + strconv.Itoa(port),
 	}
-	out := new(output)
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		cmd.Wait()
-	}()
-	if !out.await(0, "serving initial configuration", done) || !out.await(0, "store is open", done) {
-		text, _ := out.from(0)
-		t.Errorf("does not start: %s", text)
-	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Error(err)
-	}
-	<-done
-	if code := cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
+	runs(t, cmd)
 }
 
 func copyFile(from, to string, mode os.FileMode) error {
