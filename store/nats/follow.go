@@ -2,7 +2,9 @@ package nats
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,6 +15,10 @@ const (
 	followPause = 100 * time.Millisecond
 	// heartbeat is how often the server says that there is nothing new; twice as long without a word is a failure.
 	heartbeat = 500 * time.Millisecond
+	// consumerTime is how long a consumer is waited for before it is asked for again: who asks while there is no leader gets no answer.
+	consumerTime = time.Second
+	// directPause is how long nothing is heard before the log is read without a consumer, and between two looks at it.
+	directPause = 100 * time.Millisecond
 	// consumerTTL is how long the server keeps a consumer that nobody asks.
 	consumerTTL = 30 * time.Second
 )
@@ -24,30 +30,24 @@ func (s *Store) follower() {
 		if err := s.follow(); err != nil && s.ctx.Err() == nil {
 			s.options.Logf("debug", fmt.Sprintf("following the log: %v; tried again", err))
 		}
-		select {
-		case <-time.After(followPause):
-		case <-s.ctx.Done():
-		}
+		pause(s.ctx, followPause)
+	}
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
 // follow applies what comes until something fails. It uses a consumer of its own: those that
 // the client renews by itself hide when they do.
 func (s *Store) follow() error {
-	s.mu.Lock()
-	next := s.applied + 1
-	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(s.ctx, requestTime)
-	consumer, err := s.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		FilterSubject: s.names.log, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: next,
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerTTL,
-	})
-	if err == nil {
-		err = s.checkCut(ctx, next)
-	}
-	cancel()
+	consumer, err := s.consumer()
 	if err != nil {
-		return fmt.Errorf("making a consumer: %w", err)
+		return err
 	}
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(500), jetstream.PullExpiry(5*time.Second), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
@@ -69,8 +69,90 @@ func (s *Store) follow() error {
 		if meta.Sequence.Consumer != uint64(n)+1 {
 			return fmt.Errorf("message %d of the consumer came in place of %d", meta.Sequence.Consumer, n+1)
 		}
+		if meta.Sequence.Stream < s.next() {
+			continue // it was read before there was a consumer
+		}
 		if err := s.take(meta.Sequence.Stream, m.Data()); err != nil {
-			s.fail(fmt.Errorf("message %d: %w", meta.Sequence.Stream, err))
+			s.fail(fmt.Errorf("following the log: message %d: %w", meta.Sequence.Stream, err))
+			return err
+		}
+	}
+}
+
+// next is where to look for the next message.
+func (s *Store) next() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.applied + 1
+}
+
+// consumer has a consumer made. Only the leader of all of JetStream does that, and when its server is lost it takes 4 to 9 s
+// until there is another. The stream has a leader of its own: meanwhile the log is read message by message.
+func (s *Store) consumer() (jetstream.Consumer, error) {
+	next := s.next()
+	made := make(chan jetstream.Consumer, 1)
+	ctx, cancel := context.WithCancel(s.ctx)
+	var trying sync.WaitGroup
+	trying.Go(func() {
+		for ctx.Err() == nil {
+			consumer, err := s.makeConsumer(ctx, next)
+			if err == nil {
+				made <- consumer
+				return
+			}
+			s.options.Logf("debug", fmt.Sprintf("making a consumer: %v; tried again", err))
+			pause(ctx, followPause)
+		}
+	})
+	defer trying.Wait()
+	defer cancel()
+	for {
+		select {
+		case consumer := <-made:
+			return consumer, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(directPause):
+		}
+		if err := s.readOn(ctx); err != nil {
+			s.options.Logf("debug", fmt.Sprintf("following the log without a consumer: %v; tried again", err))
+		}
+		if s.broken.Load() != nil {
+			return nil, *s.broken.Load()
+		}
+	}
+}
+
+func (s *Store) makeConsumer(ctx context.Context, next uint64) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, consumerTime)
+	defer cancel()
+	consumer, err := s.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		FilterSubject: s.names.log, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: next,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerTTL,
+	})
+	if err == nil {
+		err = s.checkCut(ctx, next)
+	}
+	return consumer, err
+}
+
+// readOn applies what there is of the log, a message at a time. Any server that has the stream may answer.
+func (s *Store) readOn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, consumerTime)
+	defer cancel()
+	if err := s.checkCut(ctx, s.next()); err != nil {
+		return err
+	}
+	for {
+		m, err := s.stream.GetMsg(ctx, s.next(), jetstream.WithGetMsgSubject(s.names.log))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.take(m.Sequence, m.Data); err != nil {
+			s.fail(fmt.Errorf("following the log: message %d: %w", m.Sequence, err))
 			return err
 		}
 	}
@@ -80,7 +162,7 @@ func (s *Store) follow() error {
 func (s *Store) checkCut(ctx context.Context, next uint64) error {
 	info, err := s.stream.Info(ctx)
 	if err == nil && info.State.FirstSeq > next {
-		err = fmt.Errorf("message %d is to come next, and the stream begins with %d", next, info.State.FirstSeq)
+		err = fmt.Errorf("following the log: message %d is to come next, and the stream begins with %d", next, info.State.FirstSeq)
 		s.fail(err)
 	}
 	return err

@@ -9,12 +9,16 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// startServer runs a NATS server with JetStream in this process, with its files in dir.
-func startServer(t testing.TB, dir string) *server.Server {
+// startServer runs a NATS server with JetStream in this process, with its files in dir, and options changed.
+func startServer(t testing.TB, dir string, change ...func(*server.Options)) *server.Server {
 	t.Helper()
-	srv, err := server.NewServer(&server.Options{
+	o := &server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true,
-	})
+	}
+	for _, fn := range change {
+		fn(o)
+	}
+	srv, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,6 @@ func (s *Store) leave() { s.calls.RUnlock() }
 
 // fail makes the state unusable: it can no longer be what the others have. Opened again, it is right again.
 func (s *Store) fail(err error) {
-	err = fmt.Errorf("following the log: %w", err)
 	if s.broken.CompareAndSwap(nil, &err) {
 		s.options.Logf("error", err.Error())
 	}
