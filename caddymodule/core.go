@@ -64,6 +64,7 @@ type core struct {
 	apps   []*App        // started, the newest last; guarded by mu
 	closed chan struct{} // closed when the latest close of the store has ended; guarded by mu
 
+	renewed atomic.Bool        // a configuration has come since opening was last tried
 	cancel  context.CancelFunc // ends tend
 	tending sync.WaitGroup
 	turn    *turn         // nil if it did not come
@@ -177,6 +178,7 @@ func (c *core) join(a *App) {
 	defer c.mu.Unlock()
 	c.apps = append(c.apps, a)
 	c.settings.Store(a)
+	c.renewed.Store(true)
 	if e := c.opened.Load(); e != nil {
 		e.emitter.Configure(c.emitterConfig(a))
 		e.emitter.Start()
@@ -246,6 +248,9 @@ func (c *core) tend(ctx context.Context) {
 			journalsAt = now.Add(minReopenWait)
 			c.openJournals()
 			c.secure(drainBatch)
+		}
+		if c.renewed.Swap(false) { // perhaps with what was missing
+			c.reopen = reopening{}
 		}
 		if c.opened.Load() == nil && !now.Before(c.reopen.at) {
 			c.tryOpen(now)

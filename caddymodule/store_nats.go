@@ -194,8 +194,13 @@ func (s *NATSStore) Identity() string {
 // Local places the reserve in a directory of this instance.
 func (s *NATSStore) Local() Local { return Local{Dir: s.dir, Reserve: s.Reserve} }
 
-// Check finds nothing: what Open would find wrong is with the servers, and has to be asked of them.
-func (s *NATSStore) Check() error { return nil }
+// Check reports whether the servers refuse the login. One that cannot be reached says nothing about it.
+func (s *NATSStore) Check() error {
+	if err := s.explain(nats.TryLogin(s.options)); errors.As(err, new(*loginError)) {
+		return err
+	}
+	return nil
+}
 
 // Open connects, makes the stream if there is none, and joins the other instances.
 func (s *NATSStore) Open(logger *zap.Logger) (store.Store, error) {
@@ -206,7 +211,11 @@ func (s *NATSStore) Open(logger *zap.Logger) (store.Store, error) {
 	if o.Name, err = instanceName(s.dir); err != nil {
 		return nil, err
 	}
-	return nats.Open(o)
+	st, err := nats.Open(o)
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	return st, nil
 }
 
 // instanceName is the same whenever this instance starts, so that it takes the place of its former self at once.

@@ -34,8 +34,10 @@ type natsServer struct {
 	dir                         string
 	port, monitor, clusterPorts int
 	routes                      string
+	config                      string    // a file, in place of all the rest
 	cmd                         *exec.Cmd // nil unless running
-	stdin                       io.Closer
+	stdin                       io.WriteCloser
+	stdout                      *bufio.Reader
 }
 
 func newCluster(t *testing.T, n int) *cluster {
@@ -75,7 +77,7 @@ func (c *cluster) launch(s *natsServer) {
 		c.t.Fatal(err)
 	}
 	cmd := exec.Command(file, "-name", s.name, "-dir", s.dir, "-port", fmt.Sprint(s.port), "-monitor", fmt.Sprint(s.monitor),
-		"-cluster", fmt.Sprint(s.clusterPorts), "-routes", s.routes)
+		"-cluster", fmt.Sprint(s.clusterPorts), "-routes", s.routes, "-config", s.config)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -88,11 +90,55 @@ func (c *cluster) launch(s *natsServer) {
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
-	s.cmd, s.stdin = cmd, stdin
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil || line != "ready\n" {
-		c.t.Fatalf("a NATS server does not start: %q, %v", line, err)
+	s.cmd, s.stdin, s.stdout = cmd, stdin, bufio.NewReader(stdout)
+	c.says(s, "ready")
+}
+
+func (c *cluster) says(s *natsServer, want string) {
+	c.t.Helper()
+	if line, err := s.stdout.ReadString('\n'); err != nil || line != want+"\n" {
+		c.t.Fatalf("a NATS server says %q, %v, not %s", line, err, want)
 	}
+}
+
+// newConfigured is one server with lines of its configuration. TLS makes its URL one of tls://.
+func newConfigured(t *testing.T, lines string) *cluster {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "benti-nats-data-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{t: t, servers: []*natsServer{{name: "n0", dir: dir, port: freePort(t), monitor: freePort(t)}}}
+	s := c.servers[0]
+	s.config = filepath.Join(dir, "nats.conf")
+	t.Cleanup(func() {
+		c.kill(s)
+		os.RemoveAll(dir)
+	})
+	c.configure(lines)
+	c.launch(s)
+	c.await()
+	return c
+}
+
+// configure writes the configuration of a single server.
+func (c *cluster) configure(lines string) {
+	c.t.Helper()
+	s := c.servers[0]
+	text := fmt.Sprintf("server_name: %s\nlisten: 127.0.0.1:%d\nhttp: 127.0.0.1:%d\njetstream { store_dir: %q }\n%s\n", s.name, s.port, s.monitor, s.dir, lines)
+	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// reconfigure changes the configuration of a single server that runs.
+func (c *cluster) reconfigure(lines string) {
+	c.t.Helper()
+	c.configure(lines)
+	if _, err := io.WriteString(c.servers[0].stdin, "reload\n"); err != nil {
+		c.t.Fatal(err)
+	}
+	c.says(c.servers[0], "reloaded")
 }
 
 // kill ends a server without a chance for it to do anything. Its files stay.

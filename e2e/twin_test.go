@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -208,13 +209,19 @@ func newTwin(t *testing.T) *twin {
 // writeCertificate writes that of localhost for a server to read.
 func writeCertificate(t *testing.T, dir string) (cert, key string) {
 	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(certs.local.PrivateKey)
+	return writePair(t, dir, certs.local)
+}
+
+// writePair writes a certificate and its key.
+func writePair(t *testing.T, dir string, pair tls.Certificate) (cert, key string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	for name, block := range map[string]*pem.Block{
-		cert: {Type: "CERTIFICATE", Bytes: certs.local.Certificate[0]},
+		cert: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]},
 		key:  {Type: "PRIVATE KEY", Bytes: der},
 	} {
 		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {

@@ -62,10 +62,11 @@ func Open(o Options) (*Store, error) {
 	if s.options.Name == "" {
 		s.options.Name = s.instance.String()
 	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.connect(); err != nil {
+		s.cancel()
 		return nil, fmt.Errorf("connecting to NATS: %w", err)
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.begin(); err != nil {
 		s.close(false)
 		return nil, err
@@ -73,13 +74,26 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
+// TryLogin connects and disconnects. It returns the client's error unchanged.
+func TryLogin(o Options) error {
+	nc, err := o.connect()
+	if err == nil {
+		nc.Close()
+	}
+	return err
+}
+
+func (o *Options) connect(more ...nats.Option) (*nats.Conn, error) {
+	options := append([]nats.Option{nats.Name("bentihooks " + o.Prefix), nats.Timeout(connectTime)}, o.Connect...)
+	return nats.Connect(strings.Join(o.URLs, ","), append(options, more...)...)
+}
+
 func (s *Store) connect() error {
-	options := append([]nats.Option{
-		nats.Name("bentihooks " + s.options.Prefix),
-		nats.Timeout(connectTime),
+	var err error
+	s.nc, err = s.options.connect(
 		nats.MaxReconnects(-1),
-		nats.ReconnectWait(250 * time.Millisecond),
-		nats.PingInterval(2 * time.Second),
+		nats.ReconnectWait(250*time.Millisecond),
+		nats.PingInterval(2*time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			s.downSince.CompareAndSwap(0, time.Now().UnixNano())
@@ -94,9 +108,14 @@ func (s *Store) connect() error {
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			s.options.Logf("warn", fmt.Sprintf("NATS: %v", err))
 		}),
-	}, s.options.Connect...)
-	var err error
-	if s.nc, err = nats.Connect(strings.Join(s.options.URLs, ","), options...); err != nil {
+		// The client gives up when a server has refused the login twice, such as after a password was changed.
+		nats.ClosedHandler(func(nc *nats.Conn) {
+			if s.ctx.Err() == nil {
+				s.fail(fmt.Errorf("the connection to NATS was ended: %w", cmp.Or(nc.LastError(), nats.ErrConnectionClosed)))
+			}
+		}),
+	)
+	if err != nil {
 		return err
 	}
 	if s.js, err = jetstream.New(s.nc); err != nil {
