@@ -73,6 +73,7 @@ type core struct {
 	// The following are used by tend alone.
 	reopen          reopening
 	journalsFailure string // why the files beside the store could not be opened, as was logged
+	taken           error  // tells that another process has those files, so that the store must not be opened
 }
 
 // engine is what there is while the store is open.

@@ -50,6 +50,10 @@ func (c *core) openJournals() {
 	if err == nil {
 		err = errors.Join(c.openReserve(local), c.openInFlight(local))
 	}
+	c.taken = nil
+	if errors.Is(err, journal.ErrLocked) {
+		c.taken = fmt.Errorf("directory %s: %w; each that runs needs a directory of its own", local.Dir, err)
+	}
 	reason := ""
 	if err != nil {
 		reason = err.Error()

@@ -72,6 +72,9 @@ func (c *core) open() error {
 	if c.closing() {
 		return errors.New("the store could not be closed yet, as its disk does not answer or there are no file descriptors")
 	}
+	if c.taken != nil {
+		return c.taken
+	}
 	st, err := a.provider.Open(a.logger)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -211,6 +212,7 @@ func (s *NATSStore) Open(logger *zap.Logger) (store.Store, error) {
 	if o.Name, err = instanceName(s.dir); err != nil {
 		return nil, err
 	}
+	o.Place = instancePlace(s.dir)
 	st, err := nats.Open(o)
 	if err != nil {
 		return nil, s.explain(err)
@@ -233,6 +235,19 @@ func instanceName(dir string) (string, error) {
 		return "", fmt.Errorf("naming this instance: %w", err)
 	}
 	return name, nil
+}
+
+// instancePlace is the host and the directory, which only one instance at a time has locked. Where files are not locked, the process
+// is told, too.
+func instancePlace(dir string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	if runtime.GOOS == "windows" {
+		return fmt.Sprintf("%s:%s (process %d)", host, dir, os.Getpid())
+	}
+	return host + ":" + dir
 }
 
 func natsLog(logger *zap.Logger) func(level, message string) {

@@ -17,8 +17,8 @@ var (
 	ErrClosed = errors.New("journal is closed")
 )
 
-// errLocked is returned when another process, or another part of this one, has the file open.
-var errLocked = errors.New("file is in use by another process")
+// ErrLocked is returned by the functions that open when another process, or another part of this one, has the file open.
+var ErrLocked = errors.New("file is in use by another process")
 
 // openFile opens the file at path, or makes an empty one, and takes the lock on it.
 func openFile(path string) (*os.File, error) {
@@ -40,7 +40,7 @@ func openFile(path string) (*os.File, error) {
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("%s: %w", path, errLocked)
+	return nil, fmt.Errorf("%s: %w", path, ErrLocked)
 }
 
 // claimFile locks f and reports whether it still is the file at path.

@@ -331,7 +331,7 @@ func TestSecondOpenOfNotesIsRefused(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "inflight")
 	openNotes(t, path, 2)
-	if _, _, err := OpenInFlight(path, 2); !errors.Is(err, errLocked) {
+	if _, _, err := OpenInFlight(path, 2); !errors.Is(err, ErrLocked) {
 		t.Errorf("second open: %v", err)
 	}
 }

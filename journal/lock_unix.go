@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// lock takes the exclusive lock on the file, or returns errLocked at once.
+// lock takes the exclusive lock on the file, or returns ErrLocked at once.
 func lock(f *os.File) error {
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -18,7 +18,7 @@ func lock(f *os.File) error {
 			return nil
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EWOULDBLOCK):
-			return errLocked
+			return ErrLocked
 		default:
 			return fmt.Errorf("locking: %w", err)
 		}

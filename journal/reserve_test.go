@@ -375,7 +375,7 @@ func TestSecondOpenIsRefused(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "reserve")
 	r := open(t, path)
-	if _, err := OpenReserve(path, minReserve); !errors.Is(err, errLocked) {
+	if _, err := OpenReserve(path, minReserve); !errors.Is(err, ErrLocked) {
 		t.Errorf("second open: %v", err)
 	}
 	shut(t, r)

@@ -30,7 +30,8 @@ func (s *Store) beatOnce() error {
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(s.ctx, flightTime+ackTime)
 	defer cancel()
-	if err := s.submit(ctx, newOp(kindBeat, appendBytes(body, s.options.Name))); err != nil {
+	body = appendBytes(appendBytes(body, s.options.Name), s.options.Place)
+	if err := s.submit(ctx, newOp(kindBeat, body)); err != nil {
 		return err
 	}
 	s.mu.Lock()

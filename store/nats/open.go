@@ -35,6 +35,9 @@ type Options struct {
 	// Name is the same for all instances that run one after the other in one place, and for no other. One that starts replaces
 	// the one before at once, as that must have ended. Empty: nothing is replaced.
 	Name string
+	// Place tells operators which instance this is: its host and its directory. Two that run at a time must not have the same:
+	// from an instance of the same name and another place it is told that a directory, with the name in it, was copied.
+	Place string
 	// Passive is for one that comes to read and write, but does not deliver: it is given no webhooks to deliver for.
 	Passive bool
 	// Logf is told of troubles. level is one of debug, info, warn and error. Default: nobody is.
@@ -56,7 +59,7 @@ func Open(o Options) (*Store, error) {
 	o.snapshotTail = cmp.Or(o.snapshotTail, snapshotTail)
 	s := &Store{
 		options: o, instance: uuid.New(), names: newNames(o.Prefix), state: newState(),
-		claims: make(map[address]*claim), flights: make(map[uint64]*flight),
+		claims: make(map[address]*claim), flights: make(map[uint64]*flight), namesakes: make(map[uuid.UUID]*namesake),
 		ops: make(chan *op, 4096), updating: make(chan struct{}, 1), yields: make(chan struct{}, 1),
 	}
 	if s.options.Name == "" {
@@ -152,6 +155,9 @@ func (s *Store) begin() error {
 		return nil
 	}
 	if err := s.listen(); err != nil {
+		return err
+	}
+	if err := s.awaitFormer(ctx); err != nil {
 		return err
 	}
 	if err := s.beatOnce(); err != nil {

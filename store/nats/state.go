@@ -141,8 +141,15 @@ func (a *applying) apply(kind byte, body []byte, at uint32, own *op) error {
 }
 
 func (a *applying) beat(r *reader) {
-	claims, name := r.uvarint(), r.text()
-	if !r.bad && a.s.beat(a.seq, a.instance, name, claims) {
+	claims, name, place := r.uvarint(), r.text(), ""
+	if len(r.b) > 0 { // it is not in the log of older instances
+		place = r.text()
+	}
+	if r.bad {
+		return
+	}
+	a.s.meet(a.seq, a.instance, name, place)
+	if a.s.beat(a.seq, a.instance, name, claims) {
 		a.moved = true
 	}
 }

@@ -40,6 +40,10 @@ type Store struct {
 	// snapshots are those made or met, the latest last.
 	snapshots []taken
 
+	// namesakes are other instances with our name that have shown a sign of life; joined is set once our first has come back.
+	namesakes map[uuid.UUID]*namesake
+	joined    bool
+
 	contents contents
 	ops      chan *op
 	number   uint64 // of the latest proposal; used by the committer alone
