@@ -10,6 +10,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // Claim hands out up to n deliveries of a webhook that are due, those due longest first; of a backlog beyond the
@@ -57,10 +58,10 @@ func (s *Store) claimNext(l *lane, now time.Time) (store.Delivery, bool, error) 
 			continue
 		}
 		e := l.window[0]
-		if e.slot.nanos() > nanos(now) {
+		if e.slot.nanos() > codec.Nanos(now) {
 			return store.Delivery{}, false, nil // nor is anything fresh due, which is behind it
 		}
-		fresh := l.freshNext(nanos(now))
+		fresh := l.freshNext(codec.Nanos(now))
 		if fresh {
 			e = l.fresh[0]
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // Enqueue stores deliveries in state Pending, whatever state they say, all or none. The ids of webhooks and
@@ -20,7 +21,7 @@ func (s *Store) Enqueue(ctx context.Context, deliveries ...store.Delivery) error
 // left as it is.
 func (s *Store) Import(ctx context.Context, deliveries ...store.Delivery) error {
 	for i := range deliveries {
-		if stateByte(deliveries[i].State) == 0 {
+		if codec.StateNumber(deliveries[i].State) == 0 {
 			return fmt.Errorf("importing delivery %s: its state is %q", deliveries[i].ID, deliveries[i].State)
 		}
 	}
@@ -77,7 +78,7 @@ func encodeOne(d store.Delivery, state store.State) (enqueued, error) {
 	if state != "" {
 		d.State = state
 	}
-	return enqueued{webhook: webhook, name: d.Webhook, state: stateByte(d.State), entry: entry{newSlot(d.Due, id), encodeDelivery(&d)}}, nil
+	return enqueued{webhook: webhook, name: d.Webhook, state: codec.StateNumber(d.State), entry: entry{newSlot(d.Due, id), encodeDelivery(&d)}}, nil
 }
 
 type enqueue struct {
@@ -137,8 +138,8 @@ func (c *enqueue) write(b *batch, e *enqueued, key []byte, fresh bool) {
 	b.counts.enqueued++
 	b.counts.unfinished++
 	b.set(key, e.record, e.state)
-	if e.state != statePending {
-		b.counts.final(stateOf(e.state))
+	if e.state != codec.Pending {
+		b.counts.final(codec.State(e.state))
 		return
 	}
 	b.set(queueKey(e.webhook, e.slot), nil, 0)
@@ -150,7 +151,7 @@ func (c *enqueue) apply(b *batch) {
 		if !e.added {
 			continue
 		}
-		if e.state != statePending {
+		if e.state != codec.Pending {
 			c.s.forget(e.webhook, e.slot.id())
 			continue
 		}

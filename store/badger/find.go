@@ -13,6 +13,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // look bounds how much one call looks through.
@@ -294,7 +295,7 @@ func (f *find) mayFit(item *badger.Item) (bool, error) {
 	if state == store.Delivering {
 		state = store.Pending
 	}
-	if state != "" && stateByte(state) != item.UserMeta() {
+	if state != "" && codec.StateNumber(state) != item.UserMeta() {
 		return false, nil
 	}
 	if f.filter.Item == "" {

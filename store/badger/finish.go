@@ -9,12 +9,13 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // Finish records the outcome of a claimed delivery. Of o.Delivery only the ids count: the rest is what Claim handed
 // out. A response is cut to store.MaxResponse bytes.
 func (s *Store) Finish(ctx context.Context, o store.Outcome) error {
-	state := stateByte(o.State)
+	state := codec.StateNumber(o.State)
 	if state == 0 {
 		return fmt.Errorf("finishing delivery: state %q is no outcome", o.State)
 	}
@@ -142,7 +143,7 @@ func (c *finish) prepare(b *batch) error {
 	if c.gone || c.again {
 		return nil
 	}
-	b.set(key, c.next.record, stateByte(c.state))
+	b.set(key, c.next.record, codec.StateNumber(c.state))
 	b.delete(queueKey(c.lane.webhook, c.claim.slot))
 	if c.state == store.Pending {
 		b.set(queueKey(c.lane.webhook, c.next.slot), nil, 0)

@@ -4,8 +4,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"math"
 	"time"
+
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // The key space. Every kind of key begins with one letter; numbers are big-endian so that byte order is
@@ -103,7 +104,7 @@ var endSlot = slot{
 func newSlot(due time.Time, id uuid) slot {
 	var s slot
 	// Flipping the sign bit puts times before 1970 in front of those after it.
-	binary.BigEndian.PutUint64(s[:8], uint64(nanos(due))^1<<63) //nolint:gosec // the same bits
+	binary.BigEndian.PutUint64(s[:8], uint64(codec.Nanos(due))^1<<63) //nolint:gosec // the same bits
 	copy(s[8:], id[:])
 	return s
 }
@@ -112,26 +113,7 @@ func (s slot) id() uuid { return uuid(s[8:]) }
 
 func (s slot) nanos() int64 { return int64(binary.BigEndian.Uint64(s[:8]) ^ 1<<63) } //nolint:gosec // the same bits
 
-func (s slot) due() time.Time { return fromNanos(s.nanos()) }
-
-// nanos is t in nanoseconds since 1970. The zero time and all before 1678 become the least value, and all
-// after 2261 the greatest, so that order is kept.
-func nanos(t time.Time) int64 {
-	switch y := t.UTC().Year(); {
-	case y < 1678:
-		return math.MinInt64
-	case y > 2261:
-		return math.MaxInt64
-	}
-	return t.UnixNano()
-}
-
-func fromNanos(n int64) time.Time {
-	if n == math.MinInt64 {
-		return time.Time{}
-	}
-	return time.Unix(0, n).UTC()
-}
+func (s slot) due() time.Time { return codec.Time(s.nanos()) }
 
 func webhookKey(prefix byte, webhook uuid) []byte {
 	return append([]byte{prefix}, webhook[:]...)

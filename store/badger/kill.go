@@ -8,6 +8,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // Sweeps (Kill, Prune, erasing a deleted webhook) look for their candidates outside of the committing goroutine and
@@ -125,7 +126,7 @@ func (s *Store) killCandidate(txn *badger.Txn, l *lane, at slot, newest uint64) 
 	if err != nil {
 		return candidate{}, false, err
 	}
-	if item.Version() > newest || item.UserMeta() != statePending {
+	if item.Version() > newest || item.UserMeta() != codec.Pending {
 		return candidate{}, false, nil
 	}
 	d, err := s.decodeItem(l, item)
@@ -173,7 +174,7 @@ func (c *kill) prepare(b *batch) error {
 		}
 		c.held = append(c.held, f.id)
 		b.counts.final(store.Dead)
-		b.set(deliveryKey(c.lane.webhook, f.id), f.record, stateDead)
+		b.set(deliveryKey(c.lane.webhook, f.id), f.record, codec.Dead)
 		b.delete(queueKey(c.lane.webhook, f.slot))
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // OldestPending tells when the event that has been owed longest was captured. Each lane remembers an id below which nothing
@@ -139,7 +140,7 @@ func (o *oldest) look(p pendingLane) (uuid, bool) {
 	looked := 0
 	for o.it.Seek(deliveryKey(p.lane.webhook, p.from)); o.it.ValidForPrefix(prefix); o.it.Next() {
 		id := deliveryID(o.it.Item().Key())
-		if o.it.Item().UserMeta() == statePending {
+		if o.it.Item().UserMeta() == codec.Pending {
 			p.lane.endLook(id)
 			return id, true
 		}

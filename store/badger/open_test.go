@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 	"github.com/bentihooks/bentihooks/store/storetest"
 )
 
@@ -193,7 +194,7 @@ func TestCorruptRecordsAreSkippedCountedAndKeptAside(t *testing.T) {
 	missing, _ := parseUUID(ds[1].ID)
 	record := encodeDelivery(&ds[0])
 	record[20] ^= 1
-	set(t, s, deliveryKey(webhook, broken), record, statePending)
+	set(t, s, deliveryKey(webhook, broken), record, codec.Pending)
 	remove(t, s, deliveryKey(webhook, missing))
 	s.Close()
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // idSlack is how much the time in a delivery's id and its CreatedAt may differ. Prune reads no further than that.
@@ -78,7 +80,7 @@ func (s *Store) prunable(l *lane, from uuid, before time.Time) (found []candidat
 				return nil
 			}
 			// The state in the key spares reading the record of what is pending.
-			if item.UserMeta() == statePending {
+			if item.UserMeta() == codec.Pending {
 				continue
 			}
 			d, err := s.decodeItem(l, item)
@@ -89,7 +91,7 @@ func (s *Store) prunable(l *lane, from uuid, before time.Time) (found []candidat
 			if err == nil && !d.CreatedAt.Before(before) || err != nil && !at.Before(before.Add(-idSlack)) {
 				continue
 			}
-			found = append(found, candidate{id: id, version: item.Version(), state: stateOf(item.UserMeta())})
+			found = append(found, candidate{id: id, version: item.Version(), state: codec.State(item.UserMeta())})
 		}
 		return nil
 	})

@@ -9,6 +9,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 const (
@@ -141,7 +142,7 @@ func (p *purgePass) scan(l *lane) (found []candidate, more bool, err error) {
 				c.slot = queueSlot(it.Item().Key())
 				c.id = c.slot.id()
 			} else {
-				c.id, c.state = deliveryID(it.Item().Key()), stateOf(it.Item().UserMeta())
+				c.id, c.state = deliveryID(it.Item().Key()), codec.State(it.Item().UserMeta())
 			}
 			// A claim met in the index may have ended since: the delivery still has its place there, and
 			// would be counted twice.

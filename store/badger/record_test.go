@@ -1,7 +1,9 @@
 package badger
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"hash/crc32"
 	"math"
 	"reflect"
@@ -11,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 	"github.com/bentihooks/bentihooks/store/storetest"
 )
 
@@ -32,8 +35,8 @@ func TestRecordsDecodeToWhatWasEncoded(t *testing.T) {
 
 func drawDelivery(t *rapid.T) store.Delivery {
 	text, size := rapid.String(), rapid.SampledFrom([]int{0, 1, 127, 128, 5000})
-	moment := rapid.Custom(func(t *rapid.T) time.Time { return fromNanos(rapid.Int64().Draw(t, "nanos")) })
-	data := func(label string) []byte { return clone(make([]byte, size.Draw(t, label))) }
+	moment := rapid.Custom(func(t *rapid.T) time.Time { return codec.Time(rapid.Int64().Draw(t, "nanos")) })
+	data := func(label string) []byte { return append([]byte(nil), make([]byte, size.Draw(t, label))...) }
 	d := storetest.Delivery(storetest.Webhook(text.Draw(t, "project")), storetest.Start)
 	d.Item, d.Action, d.TraceContext = text.Draw(t, "item"), text.Draw(t, "action"), text.Draw(t, "trace")
 	d.Ping, d.Spent = rapid.Bool().Draw(t, "ping"), rapid.IntRange(0, 100).Draw(t, "spent")
@@ -73,7 +76,7 @@ func FuzzDecodeDelivery(f *testing.F) {
 	record := encodeDelivery(&d)
 	f.Add(record[:len(record)-recordSum])
 	f.Add([]byte{})
-	f.Add([]byte{recordVersion, statePending, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1})
+	f.Add([]byte{recordVersion, codec.Pending, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		decodeDelivery(uuid{}, uuid{}, b)
 		b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
@@ -86,7 +89,7 @@ func FuzzDecodeDelivery(f *testing.F) {
 			t.Fatalf("decoded to %+v, which does not decode again: %v", d, err)
 		}
 		for i := range d.Attempts {
-			d.Attempts[i].Response = clone(d.Attempts[i].Response[:min(len(d.Attempts[i].Response), store.MaxResponse)])
+			d.Attempts[i].Response = d.Attempts[i].Response[:min(len(d.Attempts[i].Response), store.MaxResponse)]
 		}
 		if !reflect.DeepEqual(d, again) {
 			t.Fatalf("decoded to %+v, then to %+v", d, again)
@@ -108,9 +111,9 @@ func TestSlotsSortLikeTimes(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.Int64().Draw(t, "a"), rapid.Int64().Draw(t, "b")
-		if got := newSlot(fromNanos(a), uuid{}).before(newSlot(fromNanos(b), uuid{})); got != (a < b) {
+		if got := newSlot(codec.Time(a), uuid{}).before(newSlot(codec.Time(b), uuid{})); got != (a < b) {
 			// Times close to the ends are rounded to them.
-			if nanos(fromNanos(a)) == a && nanos(fromNanos(b)) == b {
+			if codec.Nanos(codec.Time(a)) == a && codec.Nanos(codec.Time(b)) == b {
 				t.Fatalf("%d before %d: %v", a, b, got)
 			}
 		}
@@ -166,4 +169,27 @@ func FuzzCounters(f *testing.F) {
 			t.Fatalf("%x becomes %x", b, c.encode())
 		}
 	})
+}
+
+// firstRecord is [storetest.Golden] as the first version wrote it. Data directories are full of such.
+const firstRecord = "0103010461636d65067469636b6574036164643730302d34626639326633353737623334646136613363653932396430653065343733362d30306630363761613062" +
+	"6139303262372d3031087b226964223a377dd0b0feacfafcf9ea31d0b0c3b8c0cefbea31020202d0d8d4e681fdf9ea31ee07809bee020a7374617475732035303304" +
+	"6275737904d090b9b1b980faea31008090dfc04a0774696d656f757400a56c3ba8"
+
+func TestRecordsOfTheFirstVersionAreReadAndWritten(t *testing.T) {
+	t.Parallel()
+	record, err := hex.DecodeString(firstRecord)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := storetest.Golden()
+	webhook, _ := parseUUID(want.Webhook)
+	id, _ := parseUUID(want.ID)
+	got, err := decodeDelivery(webhook, id, record)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	if again := encodeDelivery(&want); !bytes.Equal(again, record) {
+		t.Errorf("written as %x, want %x", again, record)
+	}
 }

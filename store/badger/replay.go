@@ -9,6 +9,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // Replay makes a delivery pending and due at now; its retry schedule starts over.
@@ -78,7 +79,7 @@ func (c *replay) prepare(b *batch) error {
 	d.State, d.Due, d.Spent = store.Pending, c.now, len(d.Attempts)
 	c.next = entry{newSlot(d.Due, c.id), encodeDelivery(&d)}
 	c.changed = true
-	b.set(key, c.next.record, statePending)
+	b.set(key, c.next.record, codec.Pending)
 	b.set(queueKey(c.lane.webhook, c.next.slot), nil, 0)
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // beater says that this instance lives, and notes for how long it may believe so itself.
@@ -30,7 +32,7 @@ func (s *Store) beatOnce() error {
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(s.ctx, flightTime+ackTime)
 	defer cancel()
-	body = appendBytes(appendBytes(body, s.options.Name), s.options.Place)
+	body = codec.Append(codec.Append(body, s.options.Name), s.options.Place)
 	if err := s.submit(ctx, newOp(kindBeat, body)); err != nil {
 		return err
 	}

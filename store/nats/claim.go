@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // Claim hands out up to n deliveries of a webhook that are due, those due longest first; of a long backlog, every fourth is
@@ -16,7 +17,7 @@ func (s *Store) Claim(ctx context.Context, webhook string, now time.Time, n int)
 		return nil, err
 	}
 	defer s.leave()
-	cs, refs := s.claim(webhook, nanos(now), n)
+	cs, refs := s.claim(webhook, codec.Nanos(now), n)
 	ds, err := s.read(ctx, refs)
 	out := make([]store.Delivery, 0, len(cs))
 	s.mu.Lock()
@@ -104,14 +105,14 @@ func (s *Store) NextDue(ctx context.Context, webhook string) (time.Time, bool, e
 	if l == nil || !s.mayClaim(l) || len(l.queue) == 0 {
 		return time.Time{}, false, nil
 	}
-	return fromNanos(l.queue[0].due), true, nil
+	return codec.Time(l.queue[0].due), true, nil
 }
 
 // Finish records the outcome of a claimed delivery. Of o.Delivery only the ids count: the rest is what Claim handed out. A
 // response is cut to store.MaxResponse bytes. ErrConflict also if another instance has changed the delivery meanwhile, because
 // this one was thought lost.
 func (s *Store) Finish(ctx context.Context, o store.Outcome) error {
-	if stateByte(o.State) == 0 {
+	if codec.StateNumber(o.State) == 0 {
 		return fmt.Errorf("finishing delivery: state %q is no outcome", o.State)
 	}
 	if err := s.enter(ctx); err != nil {
@@ -187,7 +188,7 @@ func putBody(l *lane, e *entry, was place, d *store.Delivery) []byte {
 	b := make([]byte, 0, 64+len(record))
 	b = append(b, l.webhook[:]...)
 	b = append(b, e.id[:]...)
-	return appendBytes(was.append(b), record)
+	return codec.Append(was.append(b), record)
 }
 
 // Release ends claims without an attempt. Deliveries that are not claimed, or are being finished, are passed over.

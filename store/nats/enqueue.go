@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // Enqueue stores deliveries in state Pending, whatever state they say, all or none, of any size. The ids of webhooks and
@@ -25,7 +26,7 @@ func (s *Store) Enqueue(ctx context.Context, deliveries ...store.Delivery) error
 // already is left as it is.
 func (s *Store) Import(ctx context.Context, deliveries ...store.Delivery) error {
 	for i := range deliveries {
-		if stateByte(deliveries[i].State) == 0 {
+		if codec.StateNumber(deliveries[i].State) == 0 {
 			return fmt.Errorf("importing delivery %s: its state is %q", deliveries[i].ID, deliveries[i].State)
 		}
 	}
@@ -75,5 +76,5 @@ func enqueueBody(deliveries []store.Delivery) ([]byte, error) {
 func appendItem(b []byte, webhook, id uuid.UUID, d *store.Delivery) []byte {
 	b = append(b, webhook[:]...)
 	b = append(b, id[:]...)
-	return appendBytes(b, encodeDelivery(d))
+	return codec.Append(b, encodeDelivery(d))
 }

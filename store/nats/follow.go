@@ -203,17 +203,17 @@ func (a *applying) run(m *message) (*flight, error) {
 		f = s.flights[m.number]
 		delete(s.flights, m.number)
 	}
-	r := reader{b: content}
-	for i := 0; len(r.b) > 0; i++ {
-		kind, body := r.byte(), r.bytes()
-		if r.bad {
+	r := newReader(content)
+	for i := 0; len(r.B) > 0; i++ {
+		kind, body := r.Byte(), r.Bytes()
+		if r.Bad {
 			return nil, fmt.Errorf("%w: a change does not fit into its message", errCorrupt)
 		}
 		var own *op
 		if f != nil && i < len(f.ops) {
 			own = f.ops[i]
 		}
-		at := uint32(len(content) - len(r.b) - len(body)) //nolint:gosec // a content is shorter than 4 GiB
+		at := uint32(len(content) - len(r.B) - len(body)) //nolint:gosec // a content is shorter than 4 GiB
 		if err := a.apply(kind, body, at, own); err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 	"github.com/bentihooks/bentihooks/store/storetest"
 )
 
@@ -143,7 +144,7 @@ func TestWhatALostInstanceHeldIsClaimedByOthersAndItsOutcomesAreRefused(t *testi
 		l := back.find(d.Webhook)
 		id, _ := parseID(d.ID)
 		e := *l.find(id)
-		e.state = statePending
+		e.state = codec.Pending
 		back.claims[address{l.webhook, id}] = &claim{lane: l, entry: &e, place: place{1, 1}, delivery: d}
 	}
 	back.mu.Unlock()

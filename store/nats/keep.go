@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // maxMoves is how many records are moved to the end of the log at a time.
@@ -139,7 +140,7 @@ func (s *Store) stragglers(limit uint64) []address {
 			continue
 		}
 		for _, e := range l.entries {
-			if e.state != statePending {
+			if e.state != codec.Pending {
 				final = min(final, e.place.seq)
 			}
 		}
@@ -153,7 +154,7 @@ func (s *Store) stragglers(limit uint64) []address {
 			continue
 		}
 		for _, e := range l.entries {
-			if e.state == statePending && !e.claimed && e.place.seq < min(final, limit) && len(found) < maxMoves {
+			if e.state == codec.Pending && !e.claimed && e.place.seq < min(final, limit) && len(found) < maxMoves {
 				found = append(found, address{l.webhook, e.id})
 			}
 		}

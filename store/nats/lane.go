@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 const (
@@ -76,18 +78,18 @@ func (l *lane) insert(e *entry) {
 // count adds n to the number of entries in a state.
 func (l *lane) count(state byte, n int) {
 	switch state {
-	case statePending:
+	case codec.Pending:
 		l.pending += n
-	case stateDelivered:
+	case codec.Delivered:
 		l.delivered += n
-	case stateDead:
+	case codec.Dead:
 		l.dead += n
 	}
 }
 
 // settle puts e into the queue, or takes it out, as its state and claim have it, or moves it to where its due belongs.
 func (l *lane) settle(e *entry) {
-	waits := e.state == statePending && !e.claimed
+	waits := e.state == codec.Pending && !e.claimed
 	switch {
 	case waits && e.index < 0:
 		heap.Push(&l.queue, e)
@@ -96,7 +98,7 @@ func (l *lane) settle(e *entry) {
 	case e.index >= 0:
 		heap.Remove(&l.queue, int(e.index))
 	}
-	if e.state == statePending && less(e.id, l.floor) {
+	if e.state == codec.Pending && less(e.id, l.floor) {
 		l.floor = e.id
 	}
 }

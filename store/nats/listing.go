@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // maxLook is how many deliveries one Find looks at.
@@ -132,7 +133,7 @@ func (s *Store) search(f store.Filter, bound uuid.UUID, limit int) (refs []ref, 
 		}
 	}
 	heap.Init(&h)
-	since, until := nanos(f.Since), nanos(f.Until)
+	since, until := codec.Nanos(f.Since), codec.Nanos(f.Until)
 	for looked := 1; len(h) > 0; looked++ {
 		l, e := h[0].lane, h[0].head()
 		if s.fits(&f, l, e, since, until) {
@@ -190,7 +191,7 @@ func (s *Store) fits(f *store.Filter, l *lane, e *entry, since, until int64) boo
 	if f.State == "" {
 		return true
 	}
-	state := stateOf(e.state)
+	state := codec.State(e.state)
 	if c := s.claims[address{l.webhook, e.id}]; e.claimed && c != nil && !c.held {
 		state = store.Delivering
 	}
@@ -244,13 +245,13 @@ func (s *Store) OldestPending(ctx context.Context) (time.Time, bool, error) {
 	if oldest == nil {
 		return time.Time{}, false, nil
 	}
-	return fromNanos(oldest.created), true, nil
+	return codec.Time(oldest.created), true, nil
 }
 
 // oldest is the pending delivery with the least id.
 func (l *lane) oldest() *entry {
 	for i := l.below(l.floor); i < len(l.entries); i++ {
-		if l.entries[i].state == statePending {
+		if l.entries[i].state == codec.Pending {
 			l.floor = l.entries[i].id
 			return l.entries[i]
 		}

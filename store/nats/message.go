@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 
 	"github.com/google/uuid"
+
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // A message of the log carries a proposal, or a part of one that is larger than a message may be:
@@ -66,16 +68,16 @@ func decodeMessage(b []byte) (message, error) {
 	if crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
 		return message{}, fmt.Errorf("%w: wrong checksum of a message", errCorrupt)
 	}
-	r := reader{b: b[1:end]}
-	m := message{instance: r.uuid(), number: r.uvarint(), part: r.uvarint(), parts: r.uvarint(), content: r.b}
-	if r.bad || m.part >= m.parts {
+	r := newReader(b[1:end])
+	m := message{instance: r.uuid(), number: r.Uvarint(), part: r.Uvarint(), parts: r.Uvarint(), content: r.B}
+	if r.Bad || m.part >= m.parts {
 		return message{}, fmt.Errorf("%w: fields of a message do not fit", errCorrupt)
 	}
 	return m, nil
 }
 
 func appendChange(b []byte, kind byte, body []byte) []byte {
-	return appendBytes(append(b, kind), body)
+	return codec.Append(append(b, kind), body)
 }
 
 // place is where a record is: the sequence of the message, the last one of its proposal, and where in the content its
@@ -89,16 +91,16 @@ func (p place) append(b []byte) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(b, p.seq), uint64(p.at))
 }
 
-func (r *reader) place() place { return place{r.uvarint(), uint32(r.uvarint())} } //nolint:gosec // recordAt checks it
+func (r *reader) place() place { return place{r.Uvarint(), uint32(r.Uvarint())} } //nolint:gosec // recordAt checks it
 
 // recordAt is the record at an offset of a content.
 func recordAt(content []byte, at uint32) ([]byte, error) {
 	if uint64(at) >= uint64(len(content)) {
 		return nil, fmt.Errorf("%w: its place is behind the end of its message", errCorrupt)
 	}
-	r := reader{b: content[at:]}
-	record := r.bytes()
-	if r.bad {
+	r := newReader(content[at:])
+	record := r.Bytes()
+	if r.Bad {
 		return nil, fmt.Errorf("%w: it does not fit into its message", errCorrupt)
 	}
 	return record, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 const (
@@ -57,7 +58,7 @@ type ref struct {
 
 // refer notes what is needed to read e without the lock. mu is held.
 func (s *Store) refer(l *lane, e *entry) ref {
-	r := ref{webhook: l.webhook, id: e.id, place: e.place, seqs: s.large[e.place.seq], state: stateOf(e.state), due: e.due}
+	r := ref{webhook: l.webhook, id: e.id, place: e.place, seqs: s.large[e.place.seq], state: codec.State(e.state), due: e.due}
 	if e.body != nil {
 		r.body = *e.body
 	}
@@ -75,7 +76,7 @@ func (s *Store) read(ctx context.Context, refs []ref) ([]store.Delivery, error) 
 	decode := func(i int, record []byte) error {
 		d, err := decodeDelivery(refs[i].webhook, refs[i].id, record)
 		if err == nil {
-			d.State, d.Due = refs[i].state, fromNanos(refs[i].due)
+			d.State, d.Due = refs[i].state, codec.Time(refs[i].due)
 			ds[i] = d
 		}
 		return err

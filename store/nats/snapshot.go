@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 const (
@@ -51,7 +52,7 @@ func (s *Store) encode() ([]byte, bool, error) {
 	}
 	b = binary.AppendUvarint(b, uint64(len(s.items)))
 	for _, item := range s.items {
-		b = appendBytes(b, item)
+		b = codec.Append(b, item)
 	}
 	large := s.largeInUse()
 	b = binary.AppendUvarint(b, uint64(len(large)))
@@ -67,7 +68,7 @@ func (s *Store) encode() ([]byte, bool, error) {
 		if err != nil {
 			return nil, false, fmt.Errorf("encoding webhook: %w", err)
 		}
-		b = appendBytes(b, w)
+		b = codec.Append(b, w)
 		b = binary.AppendUvarint(binary.AppendUvarint(b, l.rev), uint64(len(l.entries)))
 		for _, e := range l.entries {
 			b = append(append(b, e.id[:]...), e.state)
@@ -101,7 +102,7 @@ func (t *totals) fields() []*uint64 {
 func (m *membership) append(b []byte) []byte {
 	b = binary.AppendUvarint(binary.AppendUvarint(b, m.view), uint64(len(m.members)))
 	for id, member := range m.members {
-		b = appendBytes(append(b, id[:]...), member.name)
+		b = codec.Append(append(b, id[:]...), member.name)
 		b = binary.AppendUvarint(binary.AppendUvarint(b, member.yielded), member.claims)
 		b = binary.AppendUvarint(b, uint64(len(member.missed)))
 		for other, n := range member.missed {
@@ -117,36 +118,36 @@ func (m *membership) append(b []byte) []byte {
 
 // decode replaces the state, which is empty, by one that was written down. mu is held.
 func (s *Store) decode(b []byte) error {
-	r := reader{b: b}
-	if v := r.byte(); v != snapshotVersion {
+	r := newReader(b)
+	if v := r.Byte(); v != snapshotVersion {
 		return fmt.Errorf("the snapshot is of version %d; this instance knows %d: is another newer?", v, snapshotVersion)
 	}
-	s.applied = r.uvarint()
-	s.membership.read(&r)
+	s.applied = r.Uvarint()
+	s.membership.read(r)
 	for _, n := range s.totals.fields() {
-		*n = r.uvarint()
+		*n = r.Uvarint()
 	}
 	s.items = s.items[:0]
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		item := r.text()
+	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+		item := r.Text()
 		s.itemNo[item] = uint16(len(s.items)) //nolint:gosec // there are at most maxItems
 		s.items = append(s.items, item)
 	}
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		seq := r.uvarint()
-		for parts := r.uvarint(); parts > 0 && !r.bad; parts-- {
-			s.large[seq] = append(s.large[seq], r.uvarint())
+	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+		seq := r.Uvarint()
+		for parts := r.Uvarint(); parts > 0 && !r.Bad; parts-- {
+			s.large[seq] = append(s.large[seq], r.Uvarint())
 		}
 	}
 	var webhooks []store.Webhook
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		w, err := s.readLane(&r)
+	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+		w, err := s.readLane(r)
 		if err != nil {
 			return err
 		}
 		webhooks = append(webhooks, w)
 	}
-	if r.bad || len(r.b) > 0 {
+	if r.Bad || len(r.B) > 0 {
 		return fmt.Errorf("%w: fields of the snapshot do not fit", errCorrupt)
 	}
 	s.directory.Reset(webhooks)
@@ -154,18 +155,18 @@ func (s *Store) decode(b []byte) error {
 }
 
 func (m *membership) read(r *reader) {
-	m.view = r.uvarint()
+	m.view = r.Uvarint()
 	m.members = make(map[uuid.UUID]*member)
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		x := &member{id: r.uuid(), name: r.text(), yielded: r.uvarint(), claims: r.uvarint(), missed: make(map[uuid.UUID]int)}
-		for missed := r.uvarint(); missed > 0 && !r.bad; missed-- {
+	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+		x := &member{id: r.uuid(), name: r.Text(), yielded: r.Uvarint(), claims: r.Uvarint(), missed: make(map[uuid.UUID]int)}
+		for missed := r.Uvarint(); missed > 0 && !r.Bad; missed-- {
 			id := r.uuid()
-			x.missed[id] = int(r.uvarint()) //nolint:gosec // at most missedBeats
+			x.missed[id] = int(r.Uvarint()) //nolint:gosec // at most missedBeats
 		}
 		m.members[x.id] = x
 	}
 	var settled []uuid.UUID
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
 		settled = append(settled, r.uuid())
 	}
 	m.settled = settled
@@ -173,7 +174,7 @@ func (m *membership) read(r *reader) {
 }
 
 func (s *Store) readLane(r *reader) (store.Webhook, error) {
-	w, err := readWebhook(&reader{b: r.bytes()})
+	w, err := readWebhook(newReader(r.Bytes()))
 	if err != nil {
 		return w, err
 	}
@@ -181,19 +182,19 @@ func (s *Store) readLane(r *reader) (store.Webhook, error) {
 	if err != nil {
 		return w, err
 	}
-	l := &lane{webhook: id, name: w.ID, rev: r.uvarint(), floor: uuid.Max}
-	n := r.uvarint()
-	if n > uint64(len(r.b))/21 { // what an entry takes at least
-		r.fail()
+	l := &lane{webhook: id, name: w.ID, rev: r.Uvarint(), floor: uuid.Max}
+	n := r.Uvarint()
+	if n > uint64(len(r.B))/21 { // what an entry takes at least
+		r.Fail()
 		return w, nil
 	}
 	all := make([]entry, n)
 	l.entries = make([]*entry, n)
 	for i := range all {
 		e := &all[i]
-		*e = entry{id: r.uuid(), state: r.byte(), created: r.varint(), due: r.varint(), place: r.place(), item: uint16(r.uvarint()), index: -1} //nolint:gosec // checked below
-		if e.state < statePending || e.state > stateDead || int(e.item) >= len(s.items) {
-			r.fail()
+		*e = entry{id: r.uuid(), state: r.Byte(), created: r.Varint(), due: r.Varint(), place: r.place(), item: uint16(r.Uvarint()), index: -1} //nolint:gosec // checked below
+		if e.state < codec.Pending || e.state > codec.Dead || int(e.item) >= len(s.items) {
+			r.Fail()
 			return w, nil
 		}
 		l.entries[i] = e

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // Store is an instance's view of the webhooks and deliveries that all instances with the same prefix share. All its methods
@@ -122,7 +123,7 @@ func (s *Store) notify(due []dueWebhook) {
 		return
 	}
 	for _, d := range due {
-		(*fn)(d.webhook, fromNanos(d.due))
+		(*fn)(d.webhook, codec.Time(d.due))
 	}
 }
 

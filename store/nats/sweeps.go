@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/bentihooks/bentihooks/store"
+	"github.com/bentihooks/bentihooks/store/codec"
 )
 
 // errElsewhere says that another instance delivers for the webhook, which alone knows what of it is claimed.
@@ -140,7 +141,7 @@ func (s *Store) hold(webhook, id string) (*claim, ref, error) {
 	if c := s.claims[address{l.webhook, key}]; c != nil {
 		return nil, ref{}, nil // or it is being replayed just now
 	}
-	if e.state == statePending && !l.mine {
+	if e.state == codec.Pending && !l.mine {
 		return nil, ref{}, errElsewhere
 	}
 	r := s.refer(l, e)
@@ -161,10 +162,10 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (int, error) {
 		return 0, err
 	}
 	defer s.leave()
-	if !s.prunable(nanos(before)) {
+	if !s.prunable(codec.Nanos(before)) {
 		return 0, nil
 	}
-	o := newOp(kindPrune, binary.AppendVarint(nil, nanos(before)))
+	o := newOp(kindPrune, binary.AppendVarint(nil, codec.Nanos(before)))
 	if err := s.submit(ctx, o); err != nil {
 		return 0, fmt.Errorf("pruning deliveries: %w", err)
 	}
@@ -180,7 +181,7 @@ func (s *Store) prunable(before int64) bool {
 			continue
 		}
 		for _, e := range l.entries {
-			if e.state != statePending && e.created < before {
+			if e.state != codec.Pending && e.created < before {
 				return true
 			}
 		}
