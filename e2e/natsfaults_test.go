@@ -126,9 +126,9 @@ func ticketID(p *proxy) string {
 const (
 	// instanceLimit is how long the others may take to go on with what a lost instance delivered.
 	instanceLimit = 10 * time.Second
-	// serverLimit is the same for a lost NATS server: the others elect new leaders of the stream and of JetStream, which takes up to
-	// 9 s each.
-	serverLimit = 25 * time.Second
+	// serverLimit is the same for a lost NATS server: the others elect a new leader of the stream, which takes up to 9 s, and as long again
+	// if they disagree. Without that it is under 10 s.
+	serverLimit = 20 * time.Second
 )
 
 // faults is three instances on three servers, under traffic.

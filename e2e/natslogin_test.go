@@ -211,12 +211,12 @@ func TestNATSLoginRevokedWhileInUse(t *testing.T) {
 			if got := p.status().InReserve; got != 1 {
 				t.Errorf("%d events are in the reserve, want 1", got)
 			}
-			rejecting := p.config
+			passing, rejecting := p.config, p.config
 			rejecting.handler = "on_store_failure reject"
 			p.reload(rejecting)
 			p.must(http.StatusServiceUnavailable, http.MethodPost, "/v1/tickets", `{}`)
 			c.reconfigure(login.server)
-			p.reload(p.config) // which has opening tried at once
+			p.reload(passing) // which has opening tried at once
 			p.turns("open")
 			rc.next()
 			p.settled(w, "delivered")
@@ -243,4 +243,18 @@ func (l *natsLogin) proxy(t *testing.T, c *cluster, settings string) *proxy {
 func (l *natsLogin) config(c *cluster, settings string) config {
 	store := fmt.Sprintf("store nats {\nurl %s://127.0.0.1:%d\nreplicas 1\ndir DATA\n%s\n}", l.scheme, c.servers[0].port, settings)
 	return config{caddyfile: strings.Replace(standardCaddyfile, "store badger DATA STORE", store, 1)}
+}
+
+// A file of credentials that is changed in place needs no reload.
+func TestCredentialsFileIsReadAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	keys := newNATSKeys(t, dir)
+	write(t, dir, "used.creds", read(t, keys.otherCreds))
+	login := natsLogin{scheme: "nats", right: keys.seed, wrong: keys.otherSeed}
+	p := login.proxy(t, newConfigured(t, keys.resolver), "creds "+filepath.Join(dir, "used.creds"))
+	p.start()
+	p.turns("failed")
+	write(t, dir, "used.creds", read(t, keys.creds))
+	p.turns("open")
 }
