@@ -72,6 +72,9 @@ func Open(o Options) (*Store, error) {
 	}
 	if err := s.begin(); err != nil {
 		s.close(false)
+		if denied := s.denied.Load(); denied != nil { // a request that is not permitted gets no answer
+			err = fmt.Errorf("%w: %w", err, *denied)
+		}
 		return nil, err
 	}
 	return s, nil
@@ -88,7 +91,21 @@ func TryLogin(o Options) error {
 
 func (o *Options) connect(more ...nats.Option) (*nats.Conn, error) {
 	options := append([]nats.Option{nats.Name("bentihooks " + o.Prefix), nats.Timeout(connectTime)}, o.Connect...)
-	return nats.Connect(strings.Join(o.URLs, ","), append(options, more...)...)
+	options = append(options, more...)
+	nc, err := nats.Connect(strings.Join(o.URLs, ","), options...)
+	if !errors.Is(err, nats.ErrNoServers) || len(o.URLs) == 1 {
+		return nc, err
+	}
+	// The last one tried is not there. What another one has against us is worth more.
+	for _, u := range o.URLs {
+		alone, refusal := nats.Connect(u, append(options, nats.NoReconnect(), nats.ClosedHandler(nil))...)
+		if refusal == nil {
+			alone.Close()
+		} else if !errors.Is(refusal, nats.ErrNoServers) {
+			return nil, refusal
+		}
+	}
+	return nil, err
 }
 
 func (s *Store) connect() error {
@@ -110,6 +127,9 @@ func (s *Store) connect() error {
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			s.options.Logf("warn", fmt.Sprintf("NATS: %v", err))
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				s.denied.Store(&err)
+			}
 		}),
 		// The client gives up when a server has refused the login twice, such as after a password was changed.
 		nats.ClosedHandler(func(nc *nats.Conn) {

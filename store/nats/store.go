@@ -54,7 +54,8 @@ type Store struct {
 	calls     sync.RWMutex
 	closed    bool
 	broken    atomic.Pointer[error]
-	downSince atomic.Int64 // nanoseconds since 1970 at which the connection was lost, or 0
+	denied    atomic.Pointer[error] // what the server did not permit last
+	downSince atomic.Int64          // nanoseconds since 1970 at which the connection was lost, or 0
 	closeOnce sync.Once
 	yields    chan struct{}
 	ctx       context.Context // ends when calls are over
