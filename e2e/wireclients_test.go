@@ -342,7 +342,7 @@ func newH3(address string) *h3 {
 		}
 		return conn, err
 	}
-	c.transport = &http3.Transport{TLSClientConfig: clientTLS("h3"), DisableCompression: true, Dial: dial}
+	c.transport = &http3.Transport{TLSClientConfig: clientTLS("h3"), DisableCompression: true, Dial: dial, QUICConfig: &quic.Config{HandshakeIdleTimeout: patience, MaxIdleTimeout: 2 * patience}}
 	return c
 }
 
