@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -150,6 +153,21 @@ func (c *apiConn) awaitGone() bool {
 	var m message
 	m.breakOff(err)
 	return m.broken == "broken off"
+}
+
+// drainToEnd reads what is still on its way, and says whether the proxy hangs up behind it.
+func (c *apiConn) drainToEnd() bool {
+	c.last = true
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	_, err := io.Copy(io.Discard, c.in)
+	return !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// reset ends the connection as one that crashed: what was sent arrives, and then no end but a reset.
+func (c *apiConn) reset() {
+	c.last = true
+	_ = c.Conn.(*net.TCPConn).SetLinger(0)
+	c.Close()
 }
 
 // respond is a script that reads the whole request and answers with text. Without an end in the text, the end of the

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -114,7 +115,7 @@ func oddCases() []oddCase {
 			cases = append(cases, oddCase{name: "answer is malformed: " + bad.name, path: path, script: brokenOff(bad.text), requests: 1})
 		}
 	}
-	return append(cases, append(brokenAnswers(), answersOfEachLength()...)...)
+	return slices.Concat(cases, brokenAnswers(), resetAnswers(), answersOfEachLength())
 }
 
 // guarded is a script for a request that forward_auth asks about first.
@@ -153,6 +154,38 @@ func brokenAnswers() (cases []oddCase) {
 			events bool
 		}{{"/v1/tickets", true}, {"/async/v1/tickets", true}, {"/v1/users", false}, {"/v1/other", false}} {
 			cases = append(cases, oddCase{name: "API breaks off " + b.name + " of " + row.path, path: row.path, script: brokenOff(b.text), requests: 1, events: row.events})
+		}
+	}
+	return cases
+}
+
+// resetAnswers end in a reset, at each stage. They are short: what the proxy's kernel has no room for goes with the connection.
+func resetAnswers() (cases []oddCase) {
+	const head = "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nDate: x\r\nLocation: /v1/tickets/" + idMark + "\r\n"
+	body := created(60)
+	for _, r := range []struct {
+		name, text string
+		started    bool // the answer
+	}{
+		{"before the answer", "", false},
+		{"in the status line", "HTTP/1.1 201 Crea", false},
+		{"in the head", head, false},
+		{"behind the hints", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", false},
+		{"behind the head", head + "Content-Length: 60\r\n\r\n", true},
+		{"in the body", head + "Content-Length: 60\r\n\r\n" + body[:20], true},
+		{"in a chunk", head + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", len(body)) + body[:20], true},
+		{"before the last chunk", head + "Transfer-Encoding: chunked\r\n\r\n" + strings.TrimSuffix(chunked("", body), "0\r\n\r\n"), true},
+		{"in a body that ends with the connection", head + "Connection: close\r\n\r\n" + body[:20], true},
+	} {
+		for _, path := range []string{"/v1/tickets", "/async/v1/tickets", "/handled/v1/tickets", "/handled/v1/other", "/v1/users", "/v1/other"} {
+			cases = append(cases, oddCase{
+				name: "API resets " + r.name + " of " + path, path: path, requests: 1, events: r.started && strings.HasSuffix(path, "/tickets"),
+				script: func(c *apiConn) {
+					c.readRequest()
+					c.send(r.text)
+					c.reset()
+				},
+			})
 		}
 	}
 	return cases

@@ -23,6 +23,8 @@ type h2 struct {
 	block   bytes.Buffer
 	encoder *hpack.Encoder
 	stream  uint32
+	// How many more bytes the server takes on the connection, on this stream, and on one that begins.
+	window, ofStream, initial int64
 }
 
 func clientTLS(protocol string) *tls.Config {
@@ -36,6 +38,8 @@ func (c *h2) connect() error {
 			return err
 		}
 		c.conn, c.stream = conn, 0
+		const atFirst = 1<<16 - 1
+		c.window, c.initial = atFirst, atFirst
 		c.framer = http2.NewFramer(conn, bufio.NewReader(conn))
 		c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 		c.encoder = hpack.NewEncoder(&c.block)
@@ -46,7 +50,7 @@ func (c *h2) connect() error {
 			return err
 		}
 	}
-	return c.conn.SetDeadline(time.Now().Add(patience))
+	return c.conn.SetDeadline(time.Now().Add(longPatience))
 }
 
 func (c *h2) close() {
@@ -66,12 +70,26 @@ func (c *h2) exchange(x *exchange) string {
 }
 
 func (c *h2) try(x *exchange) (string, error) {
-	if err := c.connect(); err != nil {
+	if err := c.start(x); err != nil {
 		return "", err
+	}
+	if x.sending != "none" && x.sending != "expect" {
+		if err := c.writeBody(x); err != nil {
+			return "", err
+		}
+	}
+	return c.read(x)
+}
+
+// start sends the head of a request on a new stream.
+func (c *h2) start(x *exchange) error {
+	if err := c.connect(); err != nil {
+		return err
 	}
 	if c.stream++; c.stream > 1 {
 		c.stream++
 	}
+	c.ofStream = c.initial
 	fields := [][2]string{{":method", x.method}, {":scheme", "https"}, {":authority", siteName}, {":path", x.path}, {caseField, x.id}}
 	fields = append(fields, x.fields...)
 	switch x.sending {
@@ -82,15 +100,7 @@ func (c *h2) try(x *exchange) (string, error) {
 	case "expect":
 		fields = append(fields, [2]string{"content-length", strconv.Itoa(len(x.body))}, [2]string{"expect", "100-continue"})
 	}
-	if err := c.writeFields(fields, x.sending == "none"); err != nil {
-		return "", err
-	}
-	if x.sending != "none" && x.sending != "expect" {
-		if err := c.writeBody(x); err != nil {
-			return "", err
-		}
-	}
-	return c.read(x)
+	return c.writeFields(fields, x.sending == "none")
 }
 
 func (c *h2) writeFields(fields [][2]string, end bool) error {
@@ -105,19 +115,42 @@ func (c *h2) writeFields(fields [][2]string, end bool) error {
 
 func (c *h2) writeBody(x *exchange) error {
 	trailer := x.sending == "trailer"
+	if err := c.writeData([]byte(x.body), !trailer); err != nil || !trailer {
+		return err
+	}
+	return c.writeFields([][2]string{{"x-sum", "42"}}, true)
+}
+
+// writeData sends data as the server takes it. end: nothing follows.
+func (c *h2) writeData(data []byte, end bool) error {
 	const frame = 16 << 10
-	for body := []byte(x.body); ; {
-		part := body[:min(len(body), frame)]
-		body = body[len(part):]
-		if err := c.framer.WriteData(c.stream, len(body) == 0 && !trailer, part); err != nil {
+	for {
+		if err := c.awaitWindow(int64(min(len(data), 1))); err != nil {
 			return err
 		}
-		if len(body) == 0 {
-			break
+		part := data[:min(int64(len(data)), frame, c.window, c.ofStream)]
+		data = data[len(part):]
+		c.window -= int64(len(part))
+		c.ofStream -= int64(len(part))
+		if err := c.framer.WriteData(c.stream, end && len(data) == 0, part); err != nil || len(data) == 0 {
+			return err
 		}
 	}
-	if trailer {
-		return c.writeFields([][2]string{{"x-sum", "42"}}, true)
+}
+
+// awaitWindow reads until the server takes so many bytes.
+func (c *h2) awaitWindow(n int64) error {
+	for min(c.window, c.ofStream) < n {
+		frame, err := c.framer.ReadFrame()
+		if err != nil {
+			return err
+		}
+		if header := frame.Header(); header.StreamID == c.stream && header.Type != http2.FrameWindowUpdate {
+			return fmt.Errorf("%s while the body is sent", header.Type)
+		}
+		if err := c.readControl(frame); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -170,12 +203,23 @@ func (c *h2) read(x *exchange) (string, error) {
 	}
 }
 
-// readControl takes a frame that does not belong to the stream.
+// readControl takes a frame that is no part of an answer.
 func (c *h2) readControl(frame http2.Frame) error {
 	switch f := frame.(type) {
 	case *http2.SettingsFrame:
 		if !f.IsAck() {
+			if size, ok := f.Value(http2.SettingInitialWindowSize); ok {
+				c.ofStream += int64(size) - c.initial
+				c.initial = int64(size)
+			}
 			return c.framer.WriteSettingsAck()
+		}
+	case *http2.WindowUpdateFrame:
+		switch f.StreamID {
+		case 0:
+			c.window += int64(f.Increment)
+		case c.stream:
+			c.ofStream += int64(f.Increment)
 		}
 	case *http2.PingFrame:
 		if !f.IsAck() {
@@ -185,4 +229,50 @@ func (c *h2) readControl(frame http2.Frame) error {
 		return fmt.Errorf("goaway: %s", f.ErrCode)
 	}
 	return nil
+}
+
+func (c *h2) cancel(x *exchange, at stage, reached func()) string {
+	got, err := c.goTo(x, at)
+	reached()
+	if err == nil {
+		err = c.framer.WriteRSTStream(c.stream, http2.ErrCodeCancel)
+	}
+	if err != nil {
+		c.close()
+		return got + err.Error()
+	}
+	return got
+}
+
+// goTo makes an exchange up to a stage, and tells what of the answer was seen.
+func (c *h2) goTo(x *exchange, at stage) (string, error) {
+	if err := c.start(x); err != nil {
+		return "", err
+	}
+	switch at {
+	case inUpload:
+		return "", c.writeData([]byte(x.body[:sentOfUpload]), false)
+	case inAnswer:
+		return c.readHead()
+	}
+	return "", nil
+}
+
+func (c *h2) readHead() (string, error) {
+	for {
+		frame, err := c.framer.ReadFrame()
+		if err != nil {
+			return "", err
+		}
+		if head, ok := frame.(*http2.MetaHeadersFrame); ok && head.StreamID == c.stream {
+			var got strings.Builder
+			for _, field := range head.Fields {
+				fmt.Fprintf(&got, "%s: %s\n", field.Name, field.Value)
+			}
+			return got.String(), nil
+		}
+		if err := c.readControl(frame); err != nil {
+			return "", err
+		}
+	}
 }

@@ -46,7 +46,7 @@ func (c *h3) close() {
 
 func (c *h3) exchange(x *exchange) string {
 	var got strings.Builder
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), longPatience)
 	defer cancel()
 	proceed := make(chan struct{}, 1)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
@@ -56,23 +56,9 @@ func (c *h3) exchange(x *exchange) string {
 		}
 		return nil
 	}})
-	request, err := http.NewRequestWithContext(ctx, x.method, "https://"+c.address+x.path, x.reader(ctx, proceed))
+	request, err := c.request(ctx, x, x.reader(ctx, proceed))
 	if err != nil {
 		return err.Error()
-	}
-	request.Host = siteName
-	request.Header.Set(caseField, x.id)
-	for _, f := range x.fields {
-		request.Header[textproto.CanonicalMIMEHeaderKey(f[0])] = append(request.Header.Values(f[0]), f[1])
-	}
-	switch x.sending {
-	case "length", "expect":
-		request.ContentLength = int64(len(x.body))
-	case "trailer":
-		request.Trailer = http.Header{"X-Sum": {"42"}}
-	}
-	if x.sending == "expect" {
-		request.Header.Set("Expect", "100-continue")
 	}
 	response, err := c.transport.RoundTrip(request)
 	if err != nil {
@@ -89,6 +75,75 @@ func (c *h3) exchange(x *exchange) string {
 		return h3Error(err)
 	}
 	return got.String()
+}
+
+func (c *h3) request(ctx context.Context, x *exchange, body io.Reader) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, x.method, "https://"+c.address+x.path, body)
+	if err != nil {
+		return nil, err
+	}
+	request.Host = siteName
+	request.Header.Set(caseField, x.id)
+	for _, f := range x.fields {
+		request.Header[textproto.CanonicalMIMEHeaderKey(f[0])] = append(request.Header.Values(f[0]), f[1])
+	}
+	switch x.sending {
+	case "length", "expect":
+		request.ContentLength = int64(len(x.body))
+	case "trailer":
+		request.Trailer = http.Header{"X-Sum": {"42"}}
+	}
+	if x.sending == "expect" {
+		request.Header.Set("Expect", "100-continue")
+	}
+	return request, nil
+}
+
+func (c *h3) cancel(x *exchange, at stage, reached func()) string {
+	ctx, cancel := context.WithTimeout(context.Background(), longPatience)
+	defer cancel()
+	var body io.Reader
+	if at == inUpload {
+		parts := make(chan []byte, 1)
+		parts <- []byte(x.body[:sentOfUpload])
+		body = readerFunc(func(p []byte) (int, error) {
+			select {
+			case part := <-parts:
+				n := copy(p, part)
+				if n < len(part) {
+					parts <- part[n:]
+				}
+				return n, nil
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		})
+	}
+	request, err := c.request(ctx, x, body)
+	if err != nil {
+		return err.Error()
+	}
+	if at == inAnswer {
+		response, err := c.transport.RoundTrip(request)
+		if err != nil {
+			return h3Error(err)
+		}
+		reached()
+		cancel()
+		response.Body.Close()
+		return fmt.Sprintf("%s length %d\n%s", response.Status, response.ContentLength, sorted(response.Header))
+	}
+	ended := make(chan error, 1)
+	go func() {
+		response, err := c.transport.RoundTrip(request)
+		if err == nil {
+			response.Body.Close()
+		}
+		ended <- err
+	}()
+	reached()
+	cancel()
+	return fmt.Sprint("canceled: ", errors.Is(<-ended, context.Canceled))
 }
 
 // h3Error words an error without the names of streams and ports.

@@ -1,5 +1,10 @@
 package e2e
 
+import "time"
+
+// longPatience is patience with what carries much.
+const longPatience = 60 * time.Second
+
 // exchange is one request, in a form that can be sent over each version of HTTP.
 type exchange struct {
 	id           string
@@ -22,3 +27,22 @@ type wireClient interface {
 	exchange(x *exchange) string
 	close()
 }
+
+// canceller is a client that can give up an exchange without giving up its connection.
+type canceller interface {
+	wireClient
+	// cancel makes an exchange up to a stage, calls reached, and gives it up. It tells what of the answer was seen.
+	cancel(x *exchange, at stage, reached func()) string
+}
+
+// stage is how far an exchange has come.
+type stage string
+
+const (
+	inUpload     stage = "in the upload"
+	beforeAnswer stage = "before the answer"
+	inAnswer     stage = "in the answer"
+)
+
+// sentOfUpload is how much is sent of a body that is given up. It is within what every server takes at first.
+const sentOfUpload = 48 << 10
