@@ -148,6 +148,10 @@ const twinRoutes = `
 			}
 		}
 	}
+	handle /instance/* {
+		BENTI(/instance source instance)
+		reverse_proxy API
+	}
 	handle /fallback/* {
 		BENTI(/fallback)
 		reverse_proxy 127.0.0.1:1
