@@ -181,7 +181,7 @@ func newTwin(t *testing.T) *twin {
 	cert, key := writeCertificate(t, tw.dir)
 	var file strings.Builder
 	file.WriteString("{\n\tadmin unix/ADMIN\n\tpersist_config off\n\tauto_https off\n\tbenti {\n\t\tstore badger DATA\n" +
-		"\t\tdelivery {\n\t\t\ttrust_pool file CA\n\t\t\tLOCAL\n\t\t}\n\t}\n}\n")
+		"\t\tdelivery {\n\t\t\ttrust_pool file CA\n\t\t\tLOCAL\n\t\t\ttimeout 1m\n\t\t}\n\t}\n}\n") // none is made twice because the machine is busy
 	for i := range tw.sites {
 		plain, tls := freePort(t), freePort(t)
 		if i == with {
