@@ -69,6 +69,7 @@ type core struct {
 	tending sync.WaitGroup
 	turn    *turn         // nil if it did not come
 	began   chan struct{} // closed when tend has waited for its turn
+	noting  chan struct{} // closed when opening the files beside the store has been tried for the first time
 	tried   chan struct{} // closed when opening has been tried for the first time
 	// The following are used by tend alone.
 	reopen          reopening
@@ -115,7 +116,7 @@ func holdCore(a *App) (*core, error) {
 func newCore(a *App) *core {
 	c := &core{
 		identity: a.provider.Identity(), born: time.Now(), metrics: newMetrics(), history: newHistory(), notices: newNotices(),
-		tried: make(chan struct{}), began: make(chan struct{}),
+		tried: make(chan struct{}), began: make(chan struct{}), noting: make(chan struct{}),
 	}
 	c.metrics.core = c
 	c.settings.Store(a)
@@ -230,6 +231,7 @@ func (c *core) tend(ctx context.Context) {
 	c.turn = takeTurn(ctx, c.identity)
 	close(c.began)
 	c.openJournals()
+	close(c.noting)
 	c.tryOpen(time.Now())
 	close(c.tried)
 	ticker := time.NewTicker(tendInterval)

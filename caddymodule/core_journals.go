@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -40,6 +41,22 @@ func (f *inFlight) inDoubt() []journal.Entry {
 		return notes.InDoubt()
 	}
 	return nil
+}
+
+// awaitJournals waits until requests can be noted: Caddy may serve before we have started, and what is forwarded unnoted
+// would be forgotten in a crash. A disk that hangs is waited for only while a start would be.
+func (c *core) awaitJournals() {
+	select {
+	case <-c.noting:
+		return
+	default:
+	}
+	timer := time.NewTimer(time.Until(c.born.Add(startPatience)))
+	defer timer.Stop()
+	select {
+	case <-c.noting:
+	case <-timer.C:
+	}
 }
 
 // openJournals opens what is not open yet of the reserve and the notes of requests in flight. Failing to is

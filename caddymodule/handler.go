@@ -329,6 +329,7 @@ func (h *Handler) observe(w http.ResponseWriter, r *http.Request, next caddyhttp
 	if err != nil {
 		return h.unavailable(w, r, next, err)
 	}
+	c.awaitJournals()
 	o := &observation{handler: h, core: c, project: project, wanted: wanted, next: next}
 	defer o.leave()
 	return o.run(w, r, match)
