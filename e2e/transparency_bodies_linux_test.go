@@ -109,7 +109,11 @@ func TestBodiesOfAnySizeAreTheSameAndTakeNoMemory(t *testing.T) {
 	t.Logf("%d exchanges compared, of which %d made events, in %v; memory rose from %d KiB by %d KiB with bodies of 64 MiB that are looked at",
 		tw.cases.Load(), len(want), time.Since(start).Round(time.Millisecond), before, rise)
 	// The first MiB of each of four bodies, twice as much while it is collected, and what is not collected at once.
-	if rise > 16<<10 {
+	most := 16 << 10
+	if os.Getenv("E2E_RACE") == "1" {
+		most *= 4 // the race detector remembers who used it
+	}
+	if rise > most {
 		t.Errorf("looking at bodies of 64 MiB takes %d KiB more than passing them on", rise)
 	}
 }
