@@ -196,10 +196,7 @@ func (c *core) setEnabled(ctx context.Context, id string, on bool) (store.Webhoo
 			w.Status = store.Active
 		case !on && w.Status != store.Disabled:
 			w.Status, switchedOff = store.Disabled, true
-		default:
-			return nil
 		}
-		w.UpdatedAt = time.Now().UTC()
 		return nil
 	})
 	if err == nil && on {

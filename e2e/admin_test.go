@@ -139,6 +139,7 @@ func TestDisabledWebhookHoldsItsDeliveries(t *testing.T) {
 	p := site(t, up, config{delivery: "retry 1s 1s 1s 1s 1s 1s", global: "metrics"})
 	w := p.register("ticket", rc.url("/"))
 	id := strings.TrimPrefix(w.path(), "/v1/webhooks/")
+	made := p.get(w).UpdatedAt
 	rc.down()
 	p.ticket()
 	eventually(t, "a failed attempt", func() bool { ds := p.find("state=pending"); return len(ds) == 1 && len(ds[0].Attempts) > 0 })
@@ -151,6 +152,9 @@ func TestDisabledWebhookHoldsItsDeliveries(t *testing.T) {
 	}
 	p.adminPost(http.StatusOK, "/benti/webhooks/"+id+"/enable", "", nil)
 	eventually(t, "it delivered", func() bool { return len(p.find("state=delivered")) == 1 })
+	if now := p.get(w).UpdatedAt; !now.Equal(made) {
+		t.Errorf("updated_at is %v, want %v: nobody changed the webhook with a PUT", now, made)
+	}
 }
 
 func TestAdminEndpointRefusesWhatIsWrong(t *testing.T) {
