@@ -222,6 +222,9 @@ func (c *core) emitterConfig(a *App) emitter.Config {
 		c.metrics.storeErrors.Inc()
 		c.logger().Error("using store; tried again", zap.String("store", c.identity), zap.Error(err))
 	}
+	config.Buried = func(webhook string, deliveries int) {
+		c.logger().Error("deliveries are dead, as their receiver is gone", zap.String("webhook", webhook), zap.Int("count", deliveries))
+	}
 	return config
 }
 
@@ -319,7 +322,9 @@ func (c *core) report(r emitter.Report) {
 			entry.Write(attemptFields(&r)...)
 		}
 	case store.Dead:
-		logger.Error("delivery is dead", append(attemptFields(&r), zap.String("error", r.Attempt.Error))...)
+		fields := append(attemptFields(&r), zap.String("error", r.Attempt.Error))
+		logger.Warn("attempt failed", fields...)
+		logger.Error("delivery is dead", fields...)
 	default:
 		logger.Warn("attempt failed", append(attemptFields(&r), zap.String("error", r.Attempt.Error), zap.Time("next_attempt_at", r.Due))...)
 	}

@@ -55,6 +55,11 @@ func TestDeliveryIsDeadAfterTheLastRetryAndCanBeReplayed(t *testing.T) {
 	if len(d.Attempts) != 3 {
 		t.Errorf("dead after %d attempts, want 3", len(d.Attempts))
 	}
+	ids := []string{`"delivery":"` + d.ID + `"`, `"webhook":"` + w.UUID + `"`, `"item":"ticket"`, `"result":"status"`, `"status":500`}
+	for n := 1; n <= 3; n++ {
+		p.logged(0, append(ids, `"level":"warn"`, `"msg":"attempt failed"`, fmt.Sprintf(`"attempt":%d,`, n))...)
+	}
+	p.logged(0, append(ids, `"level":"error"`, `"msg":"delivery is dead"`, `"attempt":3,`)...)
 	p.becomes(w, "failing")
 	rc.next()
 	rc.next()
@@ -120,6 +125,7 @@ func TestGoneReceiverGetsNothingUntilItIsRevived(t *testing.T) {
 		list, _ := p.page(w, "")
 		return len(list) == 2 && list[0].State == "dead" && list[1].State == "dead"
 	})
+	p.logged(0, `"level":"error"`, "receiver is gone", `"webhook":"`+w.UUID+`"`, `"count":1}`)
 	p.ticket()
 	if list, _ := p.page(w, ""); len(list) != 2 || list[0].ID != gone.id() || list[1].ID != waiting.id() {
 		t.Errorf("deliveries of a webhook that is gone: %+v", list)

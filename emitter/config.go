@@ -45,6 +45,9 @@ type Config struct {
 	// pauses, until it succeeds or the emitter stops. It is called from many goroutines at once and must not
 	// block. May be nil.
 	StoreError func(error)
+	// Buried is called after pending deliveries of a webhook that is gone have become dead without an attempt, with how
+	// many. It is called from many goroutines at once and must not block. May be nil.
+	Buried func(webhook string, deliveries int)
 	// Trace begins the span of an attempt. May be nil.
 	Trace Tracer
 	// Resolver looks up the hosts of receivers. Default [net.DefaultResolver].

@@ -121,8 +121,13 @@ func TestRetryAfterIsHonouredUpToAnHour(t *testing.T) {
 func TestGoneEndsTheWebhookAndItsDeliveries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var posts atomic.Int32
-		r := newRig(t, Config{}, func(*http.Request) (*http.Response, error) {
+		var posts, buried atomic.Int32
+		config := Config{Buried: func(webhook string, deliveries int) {
+			if webhook == "w" {
+				buried.Add(int32(deliveries)) //nolint:gosec // a hundred
+			}
+		}}
+		r := newRig(t, config, func(*http.Request) (*http.Response, error) {
 			posts.Add(1)
 			return answer(410), nil
 		})
@@ -130,6 +135,9 @@ func TestGoneEndsTheWebhookAndItsDeliveries(t *testing.T) {
 		r.enqueue("w", 100)
 		r.Start()
 		synctest.Wait()
+		if n := buried.Load(); n != 99 {
+			t.Errorf("%d were told to have died without an attempt, want 99", n)
+		}
 		if got := r.st.dir.Get("w").Status; got != store.Gone {
 			t.Errorf("webhook is %s", got)
 		}

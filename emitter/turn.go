@@ -104,7 +104,11 @@ func (e *Emitter) bury(r *run, webhook string) error {
 	if w := e.st.Directory().Get(webhook); w == nil || w.Status != store.Gone {
 		return nil // revived or deleted just now; whoever did it wakes us
 	}
-	if _, err := e.st.Kill(r.ctx, webhook); err != nil {
+	n, err := e.st.Kill(r.ctx, webhook)
+	if f := e.settings.Load().Buried; f != nil && n > 0 {
+		f(webhook, n)
+	}
+	if err != nil {
 		return fmt.Errorf("ending the deliveries of webhook %s: %w", webhook, err)
 	}
 	return nil
