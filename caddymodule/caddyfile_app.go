@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -67,7 +68,7 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	}
 	engine := d.Val()
 	if _, err := caddy.GetModule("benti.stores." + engine); err != nil {
-		return d.Errf("there is no store %q; allowed are %s", engine, engines())
+		return d.Errf("there is no store %q; allowed are %s", engine, modulesIn("benti.stores"))
 	}
 	module, err := caddyfile.UnmarshalModule(d, "benti.stores."+engine)
 	if err != nil {
@@ -77,16 +78,13 @@ func (a *App) parseStore(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// engines lists the stores in this binary.
-func engines() string {
-	names := ""
-	for _, module := range caddy.GetModules("benti.stores") {
-		if names != "" {
-			names += ", "
-		}
-		names += module.ID.Name()
+// modulesIn lists the modules of a namespace that are in this binary.
+func modulesIn(namespace string) string {
+	var names []string
+	for _, module := range caddy.GetModules(namespace) {
+		names = append(names, module.ID.Name())
 	}
-	return names
+	return strings.Join(names, ", ")
 }
 
 func (v *Delivery) unmarshal(d *caddyfile.Dispenser) error {
@@ -157,11 +155,11 @@ func (v *Delivery) parseAllowPorts(block *settings) error {
 
 func (v *Delivery) parseTrustPool(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.Err("trust_pool needs the name of a source, such as file")
+		return d.Errf("trust_pool needs the name of a source; allowed are %s", modulesIn("tls.ca_pool.source"))
 	}
 	name := d.Val()
 	if _, err := caddy.GetModule("tls.ca_pool.source." + name); err != nil {
-		return d.Errf("trust_pool: there is no module tls.ca_pool.source.%s", name)
+		return d.Errf("trust_pool: there is no source %q; allowed are %s", name, modulesIn("tls.ca_pool.source"))
 	}
 	module, err := caddyfile.UnmarshalModule(d, "tls.ca_pool.source."+name)
 	if err != nil {

@@ -57,7 +57,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"authorize":        func() error { return h.parseAuthorize(d) },
 		"durability":       func() error { return block.choice(&h.Durability, durabilities) },
 		"on_store_failure": func() error { return block.choice(&h.OnStoreFailure, storeFailures) },
-		"body_limit":       func() error { return block.size(&h.BodyLimit, maxBodyLimit) },
+		"body_limit":       func() error { return block.size(&h.BodyLimit, 1, maxBodyLimit) },
 		"webhooks_api":     func() error { return h.parseWebhooksAPI(&block) },
 		"route":            func() error { return h.parseRoute(d) },
 		"field":            func() error { return h.parseField(d) },

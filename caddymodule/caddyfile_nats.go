@@ -41,7 +41,7 @@ func (s *NATSStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"prefix":   func() error { return s.parsePrefix(&block) },
 		"replicas": func() error { return s.parseReplicas(&block) },
 		"dir":      func() error { return block.text(&s.Dir) },
-		"reserve":  func() error { return parseReserve(&block, &s.Reserve) },
+		"reserve":  func() error { return block.size(&s.Reserve, minReserve, maxReserve) },
 	})
 	if err == nil && len(s.URLs) == 0 {
 		return d.Err("store nats needs at least one url, such as nats://127.0.0.1:4222")

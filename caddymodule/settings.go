@@ -87,6 +87,9 @@ func (s *settings) text(to *string) error {
 
 func (s *settings) choice(to *string, allowed []string) error {
 	name := s.d.Val()
+	if s.d.CountRemainingArgs() == 0 {
+		return s.d.Errf("%s needs a value, one of %s", name, strings.Join(allowed, ", "))
+	}
 	value, err := s.arg()
 	if err != nil {
 		return err
@@ -112,18 +115,18 @@ func (s *settings) count(to *int) error {
 	return nil
 }
 
-// size reads a number of bytes up to limit.
-func (s *settings) size(to *int64, limit uint64) error {
+// size reads a number of bytes from least to most.
+func (s *settings) size(to *int64, least, most uint64) error {
 	name := s.d.Val()
 	value, err := s.arg()
 	if err != nil {
 		return err
 	}
 	n, err := humanize.ParseBytes(value)
-	if err != nil || n == 0 || n > limit {
-		return s.d.Errf("%s must be a size from 1B to %s, such as 1MiB, not %q", name, sizeText(limit), value)
+	if err != nil || n < least || n > most {
+		return s.d.Errf("%s must be a size from %s to %s, such as 1MiB, not %q", name, sizeText(least), sizeText(most), value)
 	}
-	*to = int64(n) //nolint:gosec // limit is below 2^63
+	*to = int64(n) //nolint:gosec // most is below 2^63
 	return nil
 }
 

@@ -206,21 +206,10 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	block := settings{d: d}
 	return block.parse(map[string]func() error{
-		"min_free":       func() error { return block.size(&s.MinFree, maxMinFree) },
-		"reserve":        func() error { return parseReserve(&block, &s.Reserve) },
+		"min_free":       func() error { return block.size(&s.MinFree, 1, maxMinFree) },
+		"reserve":        func() error { return block.size(&s.Reserve, minReserve, maxReserve) },
 		"encryption_key": func() error { return s.parseEncryptionKeys(&block) },
 	})
-}
-
-// parseReserve reads the size of a reserve.
-func parseReserve(block *settings, to *int64) error {
-	if err := block.size(to, maxReserve); err != nil {
-		return err
-	}
-	if *to < minReserve || *to > maxReserve {
-		return block.d.Errf("reserve must be a size from %s to %s, not %q", sizeText(minReserve), sizeText(maxReserve), block.d.Val())
-	}
-	return nil
 }
 
 func (s *BadgerStore) parseEncryptionKeys(block *settings) error {
