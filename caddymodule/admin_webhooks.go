@@ -24,6 +24,12 @@ func (c *core) viewWebhook(w *store.Webhook) adminWebhookView {
 	return adminWebhookView{webhookView: viewWebhook(w), Project: w.Project, Store: c.identity}
 }
 
+// owned is a webhook of a core.
+type owned struct {
+	core *core
+	*store.Webhook
+}
+
 // webhooks lists webhooks in the order of their ids. The cursor is the id of the last one.
 func (c *adminCall) webhooks() error {
 	p, err := queryParameters(c.r.URL.Query(), "project", "item", "status", "store", "limit", "cursor")
@@ -51,6 +57,7 @@ func (c *adminCall) webhooks() error {
 		Next *string            `json:"next"`
 	}{Data: []adminWebhookView{}}
 	known := false
+	var found []owned
 	for _, core := range c.cores {
 		directory := core.directory.Load()
 		if directory == nil || p["store"] != "" && p["store"] != core.identity {
@@ -60,17 +67,20 @@ func (c *adminCall) webhooks() error {
 		for _, w := range directory.All() {
 			if w.ID > p["cursor"] && (status == "" || w.Status == status) && (p["project"] == "" || w.Project == p["project"]) &&
 				(p["item"] == "" || w.Item == p["item"] || slices.Contains(w.Events, p["item"])) {
-				page.Data = append(page.Data, core.viewWebhook(w))
+				found = append(found, owned{core, w})
 			}
 		}
 	}
 	if !known { // no store has ever been open
 		return store.ErrClosed
 	}
-	slices.SortFunc(page.Data, func(a, b adminWebhookView) int { return cmp.Compare(a.UUID, b.UUID) })
-	if len(page.Data) > limit {
-		page.Data = page.Data[:limit]
-		page.Next = &page.Data[limit-1].UUID
+	slices.SortFunc(found, func(a, b owned) int { return cmp.Compare(a.ID, b.ID) })
+	if len(found) > limit {
+		found = found[:limit]
+		page.Next = &found[limit-1].ID
+	}
+	for _, o := range found {
+		page.Data = append(page.Data, o.core.viewWebhook(o.Webhook))
 	}
 	return writeJSON(c.w, http.StatusOK, page)
 }

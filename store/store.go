@@ -67,7 +67,8 @@ type Store interface {
 	// are many, and returns how many.
 	Prune(ctx context.Context, before time.Time) (int, error)
 
-	// Get returns one delivery, in state Delivering if it is claimed. ErrNotFound.
+	// Get returns one delivery, in state Delivering if it is claimed; of any webhook if webhook is empty, which costs
+	// hardly more. ErrNotFound.
 	Get(ctx context.Context, webhook, id string) (Delivery, error)
 	// List returns up to limit deliveries of a webhook, newest first, older than the one with id before
 	// (all if empty; it need not exist any more), with Delivering for those that are claimed.

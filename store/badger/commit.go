@@ -48,7 +48,8 @@ type batch struct {
 	counts   counters
 	finished uint64 // how many claims end with it
 	due      []dueWebhook
-	err      error // the first write that did not get in; the batch cannot be committed then
+	marked   []*lastMark // that are true if it gets in
+	err      error       // the first write that did not get in; the batch cannot be committed then
 }
 
 type dueWebhook struct {
@@ -172,6 +173,11 @@ func (s *Store) finish(b *batch) {
 		return
 	}
 	err := s.write(b)
+	if err != nil {
+		for _, m := range b.marked {
+			m.known = false
+		}
+	}
 	for _, o := range b.ops {
 		if err != nil {
 			o.undo()

@@ -37,12 +37,17 @@ func open(t testing.TB, o Options) *Store {
 	return s
 }
 
-// shortLook has every look end as soon as it may.
-var shortLook = look{time: -time.Second, keys: 1, least: 1, most: 2}
+// Both have every look end as soon as it may: shortLook merges lanes, markedLook goes from mark to mark.
+var (
+	shortLook  = look{time: -time.Second, keys: 1, least: 1, most: 2, lanes: 1 << 20}
+	markedLook = look{time: -time.Second, keys: 1, least: 1, most: 2}
+)
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]Options{"as ever": {}, "small window, short looks": {window: 3, look: shortLook}, "encrypted": {EncryptionKey: keyA}} {
+	for name, o := range map[string]Options{
+		"as ever": {}, "small window, short looks": {window: 3, look: shortLook}, "by marks": {window: 3, look: markedLook}, "encrypted": {EncryptionKey: keyA},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			storetest.Run(t, func(t *testing.T) store.Store { return open(t, o) })
@@ -57,7 +62,7 @@ func TestDurability(t *testing.T) {
 			t.Parallel()
 			storetest.RunDurable(t, storetest.Engine{
 				Open: func(dir string) (store.Store, error) {
-					return Open(Options{Dir: dir, EncryptionKey: key, window: 4, look: shortLook})
+					return Open(Options{Dir: dir, EncryptionKey: key, window: 4, look: markedLook})
 				},
 				Crash: copyDir,
 			})

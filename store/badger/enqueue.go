@@ -41,7 +41,7 @@ func (s *Store) enqueue(ctx context.Context, deliveries []store.Delivery, state 
 		return err
 	}
 	defer s.leave()
-	if err := s.submit(ctx, &enqueue{s: s, items: items}, false); err != nil {
+	if err := s.submit(ctx, &enqueue{s: s, items: items, marks: countMarks(items)}, false); err != nil {
 		return fmt.Errorf("enqueueing: %w", err)
 	}
 	return nil
@@ -78,12 +78,16 @@ func encodeOne(d store.Delivery, state store.State) (enqueued, error) {
 	if state != "" {
 		d.State = state
 	}
-	return enqueued{webhook: webhook, name: d.Webhook, state: codec.StateNumber(d.State), entry: entry{newSlot(d.Due, id), encodeDelivery(&d)}}, nil
+	return enqueued{
+		webhook: webhook, name: d.Webhook, state: codec.StateNumber(d.State), items: itemBit(d.Item),
+		entry: entry{newSlot(d.Due, id), encodeDelivery(&d)},
+	}, nil
 }
 
 type enqueue struct {
 	s     *Store
 	items []enqueued
+	marks int // the most that it writes
 }
 
 // enqueued is a delivery on its way in.
@@ -91,16 +95,17 @@ type enqueued struct {
 	webhook uuid
 	name    string // the webhook's id in text
 	state   byte
+	items   byte // its itemBit
 	entry
 	added bool
 }
 
 func (c *enqueue) cost() (int, int64) {
-	var size int64
+	size := c.s.markCost(c.marks)
 	for i := range c.items {
 		size += keyCost(33, len(c.items[i].record), c.s.threshold) + keyCost(41, 0, c.s.threshold)
 	}
-	return 2 * len(c.items), size
+	return 2*len(c.items) + c.marks, size
 }
 
 // prepare looks up every delivery before it writes the first, so that an error leaves the batch as it was.
@@ -138,6 +143,11 @@ func (c *enqueue) write(b *batch, e *enqueued, key []byte, fresh bool) {
 	b.counts.enqueued++
 	b.counts.unfinished++
 	b.set(key, e.record, e.state)
+	l := c.s.lane(e.webhook)
+	b.mark(l, e.slot.id(), e.items)
+	if e.state == codec.Dead { // instead of a place in the queue
+		b.markDead(l, e.slot.id())
+	}
 	if e.state != codec.Pending {
 		b.counts.final(codec.State(e.state))
 		return

@@ -26,7 +26,7 @@ func TestAnExtentDoesNotForgetWhatCameDuringALook(t *testing.T) {
 	}
 	enqueue(0)
 	lanes := s.lanesPending()
-	f := &find{s: s, bound: lastID, late: time.Now().Add(time.Minute)}
+	f := &find{s: s, bound: lastID, marked: true, late: time.Now().Add(time.Minute)}
 	o := &oldest{late: f.late, each: 1, id: lastID}
 	var newest store.Delivery
 	err := s.db.View(func(txn *badger.Txn) error {

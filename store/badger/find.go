@@ -25,11 +25,14 @@ type look struct {
 	keys int
 	// least and most bound how many keys of a lane are looked at in one go, which begins with a seek.
 	least, most int
+	// lanes is how many lanes are merged at most, one seek each; more of them are found by marks.
+	lanes int
 }
 
-var ordinaryLook = look{time: 20 * time.Millisecond, keys: 16 << 10, least: 4, most: 1024}
+var ordinaryLook = look{time: 20 * time.Millisecond, keys: 16 << 10, least: 4, most: 1024, lanes: 64}
 
-// Find returns deliveries of all webhooks, newest first. It merges the lanes, none of which is looked into on disk
+// Find returns deliveries of all webhooks, newest first. Of many webhooks it looks into those that have marks of the time that
+// it has come to, see [markedFind]. Of few it merges the lanes, none of which is looked into on disk
 // before its turn: what memory knows of it is enough until then. Looking goes over keys, which hold the state; only what
 // is chosen by item is looked at in the record. A cursor is the id that all deliveries have been returned down to.
 func (s *Store) Find(ctx context.Context, f store.Filter, cursor string, limit int) ([]store.Delivery, string, error) {
@@ -50,7 +53,7 @@ func (s *Store) Find(ctx context.Context, f store.Filter, cursor string, limit i
 	if limit <= 0 || s.noneIn(f.State) {
 		return nil, "", nil
 	}
-	find := &find{s: s, filter: f, bound: bound, late: time.Now().Add(s.look.time)}
+	find := &find{s: s, filter: f, bound: bound, marked: s.markedAll.Load(), late: time.Now().Add(s.look.time)}
 	if err := s.db.View(func(txn *badger.Txn) error { return find.run(ctx, txn, limit) }); err != nil {
 		return nil, "", fmt.Errorf("finding deliveries: %w", closedError(err))
 	}
@@ -89,6 +92,7 @@ type find struct {
 	s      *Store
 	filter store.Filter
 	bound  uuid // ids are less
+	marked bool // there were all marks before the snapshot was taken
 	late   time.Time
 	txn    *badger.Txn
 	it     *badger.Iterator
@@ -116,13 +120,16 @@ func (t *track) head() uuid {
 	return t.low
 }
 
-// tracks is a heap, the greatest head first.
+// tracks is a heap, the greatest head first; of equal ones that which has been seen, as the other is only a bound.
 type tracks []*track
 
-func (h tracks) Len() int           { return len(h) }
-func (h tracks) Less(i, j int) bool { return h[j].head().before(h[i].head()) }
-func (h tracks) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *tracks) Push(x any)        { *h = append(*h, x.(*track)) }
+func (h tracks) Len() int { return len(h) }
+func (h tracks) Less(i, j int) bool {
+	a, b := h[i].head(), h[j].head()
+	return b.before(a) || a == b && len(h[i].fits) > 0 && len(h[j].fits) == 0
+}
+func (h tracks) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *tracks) Push(x any)   { *h = append(*h, x.(*track)) }
 func (h *tracks) Pop() any {
 	t := (*h)[len(*h)-1]
 	*h = (*h)[:len(*h)-1]
@@ -133,11 +140,20 @@ func (f *find) run(ctx context.Context, txn *badger.Txn, limit int) error {
 	f.txn = txn
 	f.it = txn.NewIterator(badger.IteratorOptions{Prefix: []byte{prefixDelivery}, Reverse: true})
 	defer f.it.Close()
-	f.begin()
+	webhooks := f.webhooks()
+	if f.filter.State != store.Pending && f.byMarks(len(webhooks)) {
+		return f.runMarks(ctx, limit)
+	}
+	f.begin(webhooks)
+	if f.byMarks(len(f.tracks)) { // though memory knows of many that nothing is pending
+		return f.runMarks(ctx, limit)
+	}
 	for len(f.tracks) > 0 && len(f.found) < limit {
 		t := f.tracks[0]
 		if len(t.fits) > 0 {
-			if err := f.take(t); err != nil {
+			id := t.fits[0]
+			t.fits = t.fits[1:]
+			if err := f.take(t.lane, id); err != nil {
 				return err
 			}
 			f.settle(t)
@@ -172,12 +188,9 @@ func (f *find) settle(t *track) {
 }
 
 // begin makes the tracks of the lanes that may have something.
-func (f *find) begin() {
-	var floor uuid
-	if !f.filter.Since.IsZero() {
-		floor = firstID(f.filter.Since.Add(-idSlack))
-	}
-	for _, w := range f.webhooks() {
+func (f *find) begin(webhooks []*store.Webhook) {
+	floor := f.floor()
+	for _, w := range webhooks {
 		l := f.s.find(w.ID)
 		if l == nil {
 			continue
@@ -189,6 +202,14 @@ func (f *find) begin() {
 	heap.Init(&f.tracks)
 	look := f.s.look
 	f.chunk = min(max(look.keys/max(len(f.tracks), 1), look.least), look.most)
+}
+
+// floor is an id that none that fits is below of.
+func (f *find) floor() uuid {
+	if f.filter.Since.IsZero() {
+		return uuid{}
+	}
+	return firstID(f.filter.Since.Add(-idSlack))
 }
 
 func (f *find) webhooks() []*store.Webhook {
@@ -244,10 +265,7 @@ func (l *lane) claimedBelow(bound uuid) []uuid {
 
 // look goes on through the keys of a track's lane.
 func (f *find) look(t *track) error {
-	var floor uuid
-	if !f.filter.Since.IsZero() {
-		floor = firstID(f.filter.Since.Add(-idSlack))
-	}
+	floor := f.floor()
 	prefix := webhookKey(prefixDelivery, t.lane.webhook)
 	f.it.Seek(deliveryKey(t.lane.webhook, t.low))
 	for seen := 0; f.it.ValidForPrefix(prefix); f.it.Next() {
@@ -310,18 +328,16 @@ func (f *find) mayFit(item *badger.Item) (bool, error) {
 	return fits, err
 }
 
-// take moves the first of what a track has seen into the page, if it fits.
-func (f *find) take(t *track) error {
-	id := t.fits[0]
-	t.fits = t.fits[1:]
-	item, err := f.txn.Get(deliveryKey(t.lane.webhook, id))
+// take moves a delivery that has been seen into the page, if it fits.
+func (f *find) take(l *lane, id uuid) error {
+	item, err := f.txn.Get(deliveryKey(l.webhook, id))
 	if errors.Is(err, badger.ErrKeyNotFound) { // claimed and gone
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	d, err := f.s.decodeItem(t.lane, item)
+	d, err := f.s.decodeItem(l, item)
 	if errors.Is(err, errCorrupt) {
 		return nil
 	}

@@ -122,7 +122,7 @@ type finish struct {
 
 func (c *finish) cost() (int, int64) {
 	t := c.s.threshold
-	return 3, keyCost(33, len(c.next.record), t) + 2*keyCost(41, 0, t)
+	return 4, keyCost(33, len(c.next.record), t) + 2*keyCost(41, 0, t) + c.s.markCost(1)
 }
 
 func (c *finish) prepare(b *batch) error {
@@ -147,8 +147,11 @@ func (c *finish) prepare(b *batch) error {
 	b.delete(queueKey(c.lane.webhook, c.claim.slot))
 	if c.state == store.Pending {
 		b.set(queueKey(c.lane.webhook, c.next.slot), nil, 0)
-	} else {
-		b.counts.final(c.state)
+		return nil
+	}
+	b.counts.final(c.state)
+	if c.state == store.Dead {
+		b.markDead(c.lane, c.claim.slot.id())
 	}
 	return nil
 }

@@ -18,6 +18,8 @@ import (
 //	t <webhook>                  tombstone: a deleted webhook whose deliveries are still being erased
 //	d <webhook> <delivery>       a delivery; its state is also in Badger's user meta byte of the key
 //	q <webhook> <due> <delivery> index of the pending deliveries in due order, no value
+//	i <stretch> <webhook>        mark: the webhook may have deliveries of a stretch of time; which items is in the user meta byte
+//	x <stretch> <webhook>        mark: some of these may be dead
 const (
 	prefixFormat    = 'f'
 	prefixCounters  = 'c'
@@ -25,6 +27,8 @@ const (
 	prefixTombstone = 't'
 	prefixDelivery  = 'd'
 	prefixQueue     = 'q'
+	prefixMark      = 'i'
+	prefixDeadMark  = 'x'
 )
 
 var (

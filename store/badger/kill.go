@@ -148,11 +148,11 @@ type kill struct {
 }
 
 func (c *kill) cost() (int, int64) {
-	var size int64
+	size := c.s.markCost(len(c.found))
 	for i := range c.found {
 		size += keyCost(33, len(c.found[i].record), c.s.threshold) + keyCost(41, 0, c.s.threshold)
 	}
-	return 2 * len(c.found), size
+	return 3 * len(c.found), size
 }
 
 func (c *kill) prepare(b *batch) error {
@@ -175,6 +175,7 @@ func (c *kill) prepare(b *batch) error {
 		c.held = append(c.held, f.id)
 		b.counts.final(store.Dead)
 		b.set(deliveryKey(c.lane.webhook, f.id), f.record, codec.Dead)
+		b.markDead(c.lane, f.id)
 		b.delete(queueKey(c.lane.webhook, f.slot))
 	}
 	return nil

@@ -44,6 +44,8 @@ type lane struct {
 	claims map[uuid]*claim
 	gone   bool // the webhook was deleted: nothing is handed out any more
 	extent extent
+
+	marked, markedDead lastMark
 }
 
 // entry is one pending delivery. A nil record has to be read from disk.

@@ -10,17 +10,31 @@ import (
 	"github.com/bentihooks/bentihooks/store"
 )
 
-// Get returns one delivery. ErrNotFound, also for ids that are no UUIDs. A record that cannot be read is an error.
+// Get returns one delivery, of any webhook if none is named. ErrNotFound, also for ids that are no UUIDs. A record that cannot be read is an error.
 func (s *Store) Get(ctx context.Context, webhook, id string) (store.Delivery, error) {
 	if err := s.enter(ctx); err != nil {
 		return store.Delivery{}, err
 	}
 	defer s.leave()
+	d, err := s.get(ctx, webhook, id)
+	if err != nil {
+		return store.Delivery{}, fmt.Errorf("getting delivery: %w", closedError(err))
+	}
+	return d, nil
+}
+
+func (s *Store) get(ctx context.Context, webhook, id string) (d store.Delivery, err error) {
+	if webhook == "" {
+		key, err := parseUUID(id)
+		if err != nil {
+			return d, store.ErrNotFound
+		}
+		return s.getAnywhere(ctx, key)
+	}
 	l, key, err := s.address(webhook, id)
 	if err != nil {
-		return store.Delivery{}, fmt.Errorf("getting delivery: %w", err)
+		return d, err
 	}
-	var d store.Delivery
 	err = s.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(deliveryKey(l.webhook, key))
 		if errors.Is(err, badger.ErrKeyNotFound) {
@@ -32,10 +46,7 @@ func (s *Store) Get(ctx context.Context, webhook, id string) (store.Delivery, er
 		d, err = s.decodeItem(l, item)
 		return err
 	})
-	if err != nil {
-		return store.Delivery{}, fmt.Errorf("getting delivery: %w", closedError(err))
-	}
-	return d, nil
+	return d, err
 }
 
 // address finds what is needed to reach a delivery. ErrNotFound if there is no such webhook, or no such ids.

@@ -32,8 +32,8 @@ type Options struct {
 	commit func(commit func() error) (err error) // around every commit
 }
 
-// formatVersion is the layout of keys and records. A directory of a newer one is refused.
-const formatVersion = 1
+// formatVersion is the layout of keys and records. A directory of a newer one is refused. 1 had no marks.
+const formatVersion = 2
 
 var (
 	// ErrLocked is returned by Open when another process, or another Store of this one, uses the directory.
@@ -229,35 +229,23 @@ func (s *Store) load() error {
 }
 
 func (s *Store) checkFormat() error {
-	version := -1
-	err := s.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(formatKey)
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return item.Value(func(v []byte) error {
-			if len(v) != 1 {
-				return fmt.Errorf("format: %w", errCorrupt)
-			}
-			version = int(v[0])
-			return nil
-		})
-	})
+	version, err := s.readFormat()
 	switch {
 	case err != nil:
 		return fmt.Errorf("reading format: %w", err)
 	case version > formatVersion:
 		return fmt.Errorf("format %d: %w", version, ErrNewerFormat)
-	case version >= 0:
+	case version == formatVersion:
+		s.markedAll.Store(true)
 		return nil
+	case version >= 0:
+		return nil // the marker will say when it is up to date
 	}
 	err = s.db.Update(func(txn *badger.Txn) error { return txn.Set(formatKey, []byte{formatVersion}) })
 	if err != nil {
 		return fmt.Errorf("writing format: %w", err)
 	}
+	s.markedAll.Store(true)
 	return nil
 }
 
@@ -265,6 +253,9 @@ func (s *Store) start() {
 	s.wg.Go(s.committer)
 	s.wg.Go(s.purger)
 	s.wg.Go(s.collector)
+	if !s.markedAll.Load() {
+		s.wg.Go(s.marker)
+	}
 	signal(s.purge)
 }
 

@@ -41,7 +41,7 @@ func TestOpenRefuses(t *testing.T) {
 		s := open(t, Options{Dir: dir})
 		set(t, s, formatKey, []byte{formatVersion + 1}, 0)
 		s.Close()
-		wantOpenError(t, Options{Dir: dir}, ErrNewerFormat, "format 2")
+		wantOpenError(t, Options{Dir: dir}, ErrNewerFormat, "format 3")
 	})
 	key, other := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
 	for name, keys := range map[string][2][]byte{

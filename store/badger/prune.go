@@ -28,6 +28,9 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (int, error) {
 			return pruned, fmt.Errorf("pruning deliveries: %w", closedError(err))
 		}
 	}
+	if err := s.pruneMarks(ctx, before); err != nil {
+		return pruned, fmt.Errorf("pruning marks: %w", closedError(err))
+	}
 	if pruned >= stepScan {
 		signal(s.gc)
 	}

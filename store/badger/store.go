@@ -45,6 +45,8 @@ type Store struct {
 	windowed atomic.Int64 // entries in all windows
 	window   int          // windowSize, but for tests
 	look     look         // ordinaryLook, but for tests
+	// markedAll is whether every delivery has its marks, see marks.go.
+	markedAll atomic.Bool
 
 	corrupt corruption
 

@@ -16,7 +16,7 @@ import (
 // maxLook is how many deliveries one Find looks at.
 const maxLook = 100_000
 
-// Get returns one delivery. ErrNotFound, also for ids that are no UUIDs. Delivering is what is claimed on this instance.
+// Get returns one delivery, of any webhook if none is named. ErrNotFound, also for ids that are no UUIDs. Delivering is what is claimed on this instance.
 func (s *Store) Get(ctx context.Context, webhook, id string) (store.Delivery, error) {
 	if err := s.enter(ctx); err != nil {
 		return store.Delivery{}, err
@@ -40,15 +40,23 @@ func (s *Store) look(webhook, id string) (ref, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.find(webhook)
-	if l == nil {
-		return ref{}, store.ErrNotFound
+	names := []string{webhook}
+	if webhook == "" {
+		names = names[:0]
+		for _, w := range s.directory.All() {
+			names = append(names, w.ID)
+		}
 	}
-	e := l.find(key)
-	if e == nil {
-		return ref{}, store.ErrNotFound
+	for _, name := range names {
+		l := s.find(name)
+		if l == nil {
+			continue
+		}
+		if e := l.find(key); e != nil {
+			return s.refer(l, e), nil
+		}
 	}
-	return s.refer(l, e), nil
+	return ref{}, store.ErrNotFound
 }
 
 // List returns deliveries of a webhook, newest first. There are none of an unknown webhook. A before that is no UUID is an

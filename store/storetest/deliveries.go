@@ -51,6 +51,26 @@ var enqueueTests = map[string]func(*fixture){
 			f.Errorf("claimed %+v, want %+v", c, d)
 		}
 	},
+	"a delivery is got without its webhook": func(f *fixture) {
+		w, other := f.webhook(), f.webhook()
+		ds := f.enqueue(w, 2)
+		f.enqueue(other, 2)
+		f.finish(f.claim(w, Start, 1)[0], store.Dead, time.Time{})
+		for _, d := range ds {
+			got, err := f.Get(f.ctx(), "", d.ID)
+			f.ok(err)
+			if want := f.get(d); !sameDelivery(got, want) {
+				f.Errorf("got %+v, want %+v", got, want)
+			}
+		}
+		for _, id := range []string{"", "x", ID(Start), ID(Start.Add(time.Hour))} {
+			_, err := f.Get(f.ctx(), "", id)
+			wantError(f.T, err, store.ErrNotFound)
+		}
+		f.ok(f.DeleteWebhook(f.ctx(), w.ID))
+		_, err := f.Get(f.ctx(), "", ds[0].ID)
+		wantError(f.T, err, store.ErrNotFound)
+	},
 	"payloads of any size come back byte for byte": func(f *fixture) {
 		w := f.webhook()
 		for _, size := range []int{0, 1, 1000, 1 << 10, 5000, 1 << 16, 1 << 20} {
