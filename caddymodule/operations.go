@@ -1,11 +1,13 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,8 +19,12 @@ import (
 // What operators do, by the admin endpoint and the dashboard. Ids are looked for in the store of one core, whatever the
 // project. All return store.ErrClosed while the store is not open.
 
-// replayTime is how long one step of a replay of many takes, about.
-const replayTime = 2 * time.Second
+const (
+	// replayTime is how long one step of a replay of many takes, about.
+	replayTime = 2 * time.Second
+	// replayAtOnce is how many are replayed at a time, so that they share the store's commits.
+	replayAtOnce = 1024
+)
 
 // anyFinal is the state that replays both delivered and dead deliveries.
 const anyFinal store.State = "any"
@@ -30,8 +36,7 @@ func (c *core) engine() (*engine, error) {
 	return nil, store.ErrClosed
 }
 
-// findDelivery finds a delivery by its id alone: it asks each webhook for it, so its cost is bounded by the number of
-// webhooks, not of deliveries. ErrNotFound.
+// findDelivery finds a delivery by its id alone. ErrNotFound.
 func (c *core) findDelivery(ctx context.Context, id string) (store.Delivery, error) {
 	e, err := c.engine()
 	if err != nil {
@@ -40,13 +45,7 @@ func (c *core) findDelivery(ctx context.Context, id string) (store.Delivery, err
 	if uuid.Validate(id) != nil {
 		return store.Delivery{}, store.ErrNotFound
 	}
-	for _, w := range e.store.Directory().All() {
-		d, err := e.store.Get(ctx, w.ID, id)
-		if !errors.Is(err, store.ErrNotFound) {
-			return d, err
-		}
-	}
-	return store.Delivery{}, store.ErrNotFound
+	return e.store.Get(ctx, "", id)
 }
 
 func (e *engine) webhook(id string) (*store.Webhook, error) {
@@ -95,47 +94,82 @@ func (c *core) replayDeliveries(ctx context.Context, f store.Filter, cursor stri
 	if f.State == anyFinal {
 		f.State = ""
 	}
-	var done replayed
-	until := time.Now().Add(replayTime)
-	for {
-		ds, next, err := e.store.Find(ctx, f, cursor, defaultPage)
-		if err != nil {
-			return done, err
+	r := &replaying{engine: e, state: f.State, slots: make(chan struct{}, replayAtOnce)}
+	next := cursor
+	for until := time.Now().Add(replayTime); ; {
+		var ds []store.Delivery
+		if ds, next, err = e.store.Find(ctx, f, next, maxPage); err != nil {
+			break
 		}
 		for i := range ds {
-			if err := done.replay(ctx, e, &ds[i], f.State); err != nil {
-				return done, err
-			}
+			r.begin(ctx, &ds[i])
 		}
-		if next == "" {
-			return done, nil
-		}
-		if cursor = next; time.Now().After(until) {
-			done.Next = &cursor
-			return done, nil
+		if next == "" || r.failed() || time.Now().After(until) {
+			break
 		}
 	}
+	done, failed := r.wait()
+	if next != "" {
+		done.Next = &next
+	}
+	return done, cmp.Or(err, failed)
 }
 
-func (r *replayed) replay(ctx context.Context, e *engine, d *store.Delivery, state store.State) error {
+// replaying is one step of a replay of many at work. The next page is looked for while those before are being stored.
+type replaying struct {
+	engine *engine
+	state  store.State
+	slots  chan struct{}
+	wg     sync.WaitGroup
+
+	mu   sync.Mutex
+	done replayed
+	err  error // the first one; guarded by mu, as is done
+}
+
+// begin waits until few enough are under way.
+func (r *replaying) begin(ctx context.Context, d *store.Delivery) {
+	r.slots <- struct{}{}
+	r.wg.Go(func() {
+		defer func() { <-r.slots }()
+		n, err := r.engine.replayChosen(ctx, d, r.state)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.done.Replayed += n.Replayed
+		r.done.Skipped += n.Skipped
+		r.err = cmp.Or(r.err, err)
+	})
+}
+
+func (r *replaying) failed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err != nil
+}
+
+// wait returns when all that was begun has ended.
+func (r *replaying) wait() (replayed, error) {
+	r.wg.Wait()
+	return r.done, r.err
+}
+
+// replayChosen replays one of many.
+func (e *engine) replayChosen(ctx context.Context, d *store.Delivery, state store.State) (replayed, error) {
 	if state == "" && d.State != store.Delivered && d.State != store.Dead {
-		return nil // on its way already
+		return replayed{}, nil // on its way already
 	}
 	w := e.store.Directory().Get(d.Webhook)
 	if w == nil || w.Status == store.Disabled || w.Status == store.Gone {
-		r.Skipped++
-		return nil
+		return replayed{Skipped: 1}, nil
 	}
 	err := e.store.Replay(ctx, d.Webhook, d.ID, time.Now())
-	switch {
-	case err == nil:
-		r.Replayed++
-	case errors.Is(err, store.ErrNotFound): // pruned or deleted just now
-		r.Skipped++
-	default:
-		return err
+	if errors.Is(err, store.ErrNotFound) { // pruned or deleted just now
+		return replayed{Skipped: 1}, nil
 	}
-	return nil
+	if err != nil {
+		return replayed{}, err
+	}
+	return replayed{Replayed: 1}, nil
 }
 
 // pingWebhook sends a test event, and returns the id of its delivery.

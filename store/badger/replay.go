@@ -23,7 +23,7 @@ func (s *Store) Replay(ctx context.Context, webhook, id string, now time.Time) e
 		return fmt.Errorf("replaying delivery: %w", err)
 	}
 	c := &replay{s: s, lane: l, id: key, name: webhook, now: now}
-	if err := s.submit(ctx, c, true); err != nil {
+	if err := s.submit(ctx, c, false); err != nil {
 		return fmt.Errorf("replaying delivery: %w", err)
 	}
 	return nil
