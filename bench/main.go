@@ -35,6 +35,7 @@ func cases() []benchCase {
 		{"backlog", "traffic beside a million pending deliveries, or ten thousand webhooks", runBacklog},
 		{"drain", "a million deliveries that are due, and the disk afterwards", runDrain},
 		{"nats", "the store that instances share against bare JetStream publishing", runNATS},
+		{"listing", "listings of a million deliveries, and replays of many", runListing},
 		{"outage", "a receiver that comes back to a hundred thousand deliveries", runOutage},
 	}
 }

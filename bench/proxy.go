@@ -22,6 +22,8 @@ type proxyConfig struct {
 	data string
 	// handler and delivery are lines for the blocks of benti_webhooks and delivery.
 	handler, delivery string
+	// dashboard has one at /dashboard/ of the site.
+	dashboard bool
 }
 
 const proxyCaddyfile = `{
@@ -32,6 +34,7 @@ const proxyCaddyfile = `{
 	GLOBAL
 }
 http://127.0.0.1:PORT {
+	DASHBOARD
 	HANDLER
 	reverse_proxy 127.0.0.1:UPSTREAM
 }
@@ -54,6 +57,12 @@ const ourGlobal = `benti {
 const ourHandler = `benti_webhooks {
 		authorize off
 		LINES
+	}`
+
+const ourDashboard = `handle_path /dashboard/* {
+		benti_dashboard {
+			authorize off
+		}
 	}`
 
 // proxy is Caddy with our modules, in front of the stub of the legacy API.
@@ -113,12 +122,15 @@ func (b *bench) startProxy(ctx context.Context, c proxyConfig) (*proxy, error) {
 }
 
 func (c proxyConfig) caddyfile(ca string) string {
-	global, handler := "", ""
+	global, handler, dashboard := "", "", ""
+	if c.dashboard {
+		dashboard = ourDashboard
+	}
 	if !c.plain {
 		global = strings.NewReplacer("DATA", c.data, "CA", ca, "DELIVERY", c.delivery).Replace(ourGlobal)
 		handler = strings.Replace(ourHandler, "LINES", c.handler, 1)
 	}
-	return strings.NewReplacer("GLOBAL", global, "HANDLER", handler).Replace(proxyCaddyfile)
+	return strings.NewReplacer("GLOBAL", global, "HANDLER", handler, "DASHBOARD", dashboard).Replace(proxyCaddyfile)
 }
 
 func freePort(ctx context.Context) (int, error) {
