@@ -181,6 +181,16 @@ func (r *Reserve) recover() error {
 	if err := r.measure(); err != nil {
 		return err
 	}
+	if odd := r.size % 8; odd != 0 {
+		// Cut off from outside, maybe within the padding of the last record. resize would make that whole again, but only
+		// after it was looked for.
+		if err := r.file.Truncate(r.size + 8 - odd); err != nil {
+			return err
+		}
+		if err := r.measure(); err != nil {
+			return err
+		}
+	}
 	records, damaged, tail := scan(r.file, r.generation, recordsStart, r.room())
 	r.records, r.tail = records, tail
 	for _, s := range damaged {
