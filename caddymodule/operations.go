@@ -24,6 +24,8 @@ const (
 	replayTime = 2 * time.Second
 	// replayAtOnce is how many are replayed at a time, so that they share the store's commits.
 	replayAtOnce = 1024
+	// replayPage is how many are looked for at a time. Each may be as large as body_limit.
+	replayPage = 100
 )
 
 // anyFinal is the state that replays both delivered and dead deliveries.
@@ -98,11 +100,11 @@ func (c *core) replayDeliveries(ctx context.Context, f store.Filter, cursor stri
 	next := cursor
 	for until := time.Now().Add(replayTime); ; {
 		var ds []store.Delivery
-		if ds, next, err = e.store.Find(ctx, f, next, maxPage); err != nil {
+		if ds, next, err = e.store.Find(ctx, f, next, replayPage); err != nil {
 			break
 		}
 		for i := range ds {
-			r.begin(ctx, &ds[i])
+			r.begin(ctx, store.Delivery{ID: ds[i].ID, Webhook: ds[i].Webhook, State: ds[i].State}) // not what makes it large
 		}
 		if next == "" || r.failed() || time.Now().After(until) {
 			break
@@ -128,11 +130,11 @@ type replaying struct {
 }
 
 // begin waits until few enough are under way.
-func (r *replaying) begin(ctx context.Context, d *store.Delivery) {
+func (r *replaying) begin(ctx context.Context, d store.Delivery) {
 	r.slots <- struct{}{}
 	r.wg.Go(func() {
 		defer func() { <-r.slots }()
-		n, err := r.engine.replayChosen(ctx, d, r.state)
+		n, err := r.engine.replayChosen(ctx, &d, r.state)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.done.Replayed += n.Replayed
