@@ -194,7 +194,7 @@ func TestDatabaseThatCannotBeOpenedIsSetAsideUntilItCan(t *testing.T) {
 func TestNewerFormatIsRefused(t *testing.T) {
 	t.Parallel()
 	p, rc := owing(t, 3, (*proxy).stop)
-	setFormat(t, p.data, 2)
+	setFormat(t, p.data, 255)
 	offset := p.output.len()
 	p.start()
 	p.logged(offset, `"level":"error"`, "newer version of Bentihooks", "upgrade")
@@ -206,7 +206,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		t.Errorf("the store is %s, %d events are in the reserve", now.State.Name, now.InReserve)
 	}
 	p.stop()
-	setFormat(t, p.data, 1)
+	setFormat(t, p.data, 2)
 	p.start()
 	newArrivals(rc).await(numbers(6))
 }
