@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,12 +80,14 @@ func TestEventsInMemoryGoToTheReserveAsSoonAsItIsThere(t *testing.T) {
 func TestLostEventGivesBackTheSlotOfItsRequest(t *testing.T) {
 	s := faultyScene(t)
 	s.mustLoad(s.faulty("benti_webhooks"))
+	s.subscribe("ticket")
 	c := s.core()
 	broken := errors.New("input/output error")
 	faultOnEnqueue.Store(&broken)
+	kept := slices.Repeat([]event{{Project: defaultProject, Item: "ticket", Action: "add"}}, maxInMemory)
 	c.intake.mu.Lock()
 	reserve := c.intake.reserve
-	c.intake.reserve, c.intake.memory = nil, make([]event, maxInMemory)
+	c.intake.reserve, c.intake.memory = nil, kept
 	c.intake.mu.Unlock()
 	defer func() {
 		c.intake.mu.Lock()
