@@ -71,7 +71,7 @@ func (b *bench) startBallast(ctx context.Context, l ballast) (*scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &scene{proxy: p, receivers: rs, target: target{addr: p.addr, path: wanted, tenants: tenants}, fanOut: 1}, nil
+	return &scene{proxy: p, receivers: rs, target: target{addr: p.addr, path: wanted, tenants: tenants}, group: fresh, fanOut: 1}, nil
 }
 
 // atRest is how a proxy is that has nothing to do.
