@@ -23,20 +23,22 @@ import (
 type benchCase struct {
 	name, about string
 	run         func(context.Context, *bench) error
+	// apart is set for those that run only when they are named, or quickly: all together would take a quarter of an hour.
+	apart bool
 }
 
 func cases() []benchCase {
 	return []benchCase{
-		{"proxy", "requests through the proxy against a plain reverse_proxy", runProxy},
-		{"store", "durable enqueueing against a bare batching loop", runStore},
-		{"emitter", "deliveries against a bare net/http client", runEmitter},
-		{"endtoend", "request to receipt, also with bad receivers among the good ones", runEndToEnd},
-		{"instance", "requests of an instance webhook, whose events share them, against those of an api webhook", runInstance},
-		{"backlog", "traffic beside a million pending deliveries, or ten thousand webhooks", runBacklog},
-		{"drain", "a million deliveries that are due, and the disk afterwards", runDrain},
-		{"nats", "the store that instances share against bare JetStream publishing", runNATS},
-		{"listing", "listings of a million deliveries, and replays of many", runListing},
-		{"outage", "a receiver that comes back to a hundred thousand deliveries", runOutage},
+		{"proxy", "requests through the proxy against a plain reverse_proxy", runProxy, false},
+		{"store", "durable enqueueing against a bare batching loop", runStore, false},
+		{"emitter", "deliveries against a bare net/http client", runEmitter, false},
+		{"endtoend", "request to receipt, also with bad receivers among the good ones", runEndToEnd, false},
+		{"instance", "requests of an instance webhook, whose events share them, against those of an api webhook", runInstance, true},
+		{"backlog", "traffic beside a million pending deliveries, or ten thousand webhooks", runBacklog, false},
+		{"drain", "a million deliveries that are due, and the disk afterwards", runDrain, false},
+		{"nats", "the store that instances share against bare JetStream publishing", runNATS, true},
+		{"listing", "listings of a million deliveries, and replays of many", runListing, true},
+		{"outage", "a receiver that comes back to a hundred thousand deliveries", runOutage, false},
 	}
 }
 
@@ -60,7 +62,7 @@ func main() {
 // run is the program without its process.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	only := flags.String("only", "", "run these `cases` alone, separated by commas")
+	only := flags.String("only", "", "run these `cases` alone, separated by commas; instance, nats and listing run only so, or with -quick")
 	quick := flags.Bool("quick", false, "tiny sizes: whether everything works, not how fast")
 	list := flags.Bool("list", false, "list the cases and exit")
 	simulation := flags.Bool("simulate", false, "print what workloads need that no one machine can be given, and exit")
@@ -78,7 +80,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if *simulation {
 		return runSimulation(out)
 	}
-	chosen, err := choose(*only)
+	chosen, err := choose(*only, *quick)
 	if err != nil {
 		return err
 	}
@@ -96,9 +98,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return b.runAll(ctx, chosen)
 }
 
-func choose(only string) ([]benchCase, error) {
+func choose(only string, quick bool) ([]benchCase, error) {
 	if only == "" {
-		return cases(), nil
+		return slices.DeleteFunc(cases(), func(c benchCase) bool { return c.apart && !quick }), nil
 	}
 	var chosen []benchCase
 	for name := range strings.SplitSeq(only, ",") {

@@ -30,6 +30,8 @@ func TestQuickRuns(t *testing.T) {
 	for name, wanted := range map[string][]string{
 		"store":    {" cores ", "Caddy v2.", "Badger v4.", "| store/badger, 100 deliveries a call |", "quick run"},
 		"listing":  {"| `state=dead`: 1 found in ", "| dashboard: overview ", "| never answer ", "all arrived after", "quick run"},
+		"backlog":  {"| empty store ", "| 500 webhooks ", "quick run"},
+		"outage":   {"| another webhook, no outage ", "quick run"},
 		"instance": {"| answers at once, 1000/s ", "| answers after 50ms, saturated ", "events a request"},
 	} {
 		t.Run(name, func(t *testing.T) {
