@@ -186,7 +186,7 @@ func TestWhatIsPacedIsTheSameWithAndWithoutUs(t *testing.T) {
 			return func(c *apiConn) {
 				c.readRequest()
 				c.send(long)
-				c.note(fmt.Sprint("gone: ", c.awaitGone()))
+				c.note(fmt.Sprint("gone: ", c.drainToEnd()))
 			}
 		}, func(p *paced) string {
 			p.send(p.head("POST", path, ""))
