@@ -102,16 +102,6 @@ type StoreProvider interface {
 	Local() Local
 }
 
-// Local is the part of a store's configuration that concerns this machine's disk.
-type Local struct {
-	// Dir holds the reserve and the notes of requests in flight.
-	Dir string
-	// Reserve is the size of the reserve in bytes.
-	Reserve int64
-	// MinFree is how many bytes have to be free on Dir's disk for the store to be open. 0: any number.
-	MinFree uint64
-}
-
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "benti", New: func() caddy.Module { return new(App) }}

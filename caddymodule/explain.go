@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -113,7 +112,7 @@ func (h *Handler) explain(x *exchange, r *http.Request) *explanation {
 		handler: h, core: &core{metrics: newMetrics()}, project: e.Project, wanted: wanted, next: x.upstream(),
 		derived: e.derived, looked: e.looked,
 	}
-	if err := o.run(httptest.NewRecorder(), r, match); err != nil {
+	if err := o.run(newRecorder(0), r, match); err != nil {
 		e.Outcome, e.Reason = outcomeNoChange, err.Error()
 	}
 	if e.Outcome == "" { // nothing was looked at

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 
@@ -211,7 +210,7 @@ func (x *exchange) request(server *caddyhttp.Server, host string) (*http.Request
 	for name, value := range x.values {
 		repl.Set(name, value)
 	}
-	return caddyhttp.PrepareRequest(r, repl, httptest.NewRecorder(), server), nil
+	return caddyhttp.PrepareRequest(r, repl, newRecorder(0), server), nil
 }
 
 // finder looks for the benti_webhooks that a request reaches, the way Caddy's routes are walked.
@@ -255,7 +254,7 @@ func (f *finder) enter(route *caddyhttp.Route, r *http.Request) (ended bool, err
 				ended, err = f.enter(named, r)
 			}
 		default: // rewrites and variables, which change the request in place
-			err = h.ServeHTTP(httptest.NewRecorder(), r, passOn)
+			err = h.ServeHTTP(newRecorder(0), r, passOn)
 		}
 		if ended || err != nil {
 			return ended, err

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -94,7 +93,7 @@ func (o *observation) readTicket() *matcher.Ticket {
 }
 
 func (o *observation) tryReadTicket(ctx context.Context) (ticket *matcher.Ticket, reason string, err error) {
-	answer := &recorder{header: make(http.Header), limit: int(o.handler.BodyLimit)}
+	answer := newRecorder(int(o.handler.BodyLimit))
 	sub, err := subrequest(ctx, o.original, answer, ticketPath(o.original.URL.EscapedPath(), o.exchange.Match.Row.Path))
 	if err != nil {
 		return nil, "request", err

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -24,9 +23,6 @@ func init() {
 
 const (
 	defaultMinFree = 256 << 20
-	defaultReserve = 16 << 20
-	minReserve     = 1 << 20
-	maxReserve     = 1 << 30
 	maxMinFree     = 1 << 50
 )
 
@@ -75,15 +71,8 @@ func (s *BadgerStore) Provision(ctx caddy.Context) error {
 		s.Reserve = defaultReserve
 	}
 	repl := caddy.NewReplacer()
-	path := s.Path
-	if path == "" {
-		path = filepath.Join(caddy.AppDataDir(), "benti")
-	}
-	path, err := repl.ReplaceOrErr(path, true, true)
-	if err != nil {
-		return fmt.Errorf("path: %w", err)
-	}
-	if s.dir, err = filepath.Abs(path); err != nil {
+	var err error
+	if s.dir, err = localDir(repl, s.Path, "benti"); err != nil {
 		return fmt.Errorf("path: %w", err)
 	}
 	return s.provisionKeys(ctx, repl)
@@ -128,10 +117,7 @@ func (s *BadgerStore) Validate() error {
 	if s.MinFree < 0 {
 		return errors.New("min_free: must be greater than zero")
 	}
-	if s.Reserve < minReserve || s.Reserve > maxReserve {
-		return fmt.Errorf("reserve: must be from %s to %s", sizeText(minReserve), sizeText(maxReserve))
-	}
-	return nil
+	return checkReserve(s.Reserve)
 }
 
 // parseKey does not repeat the key in its error.

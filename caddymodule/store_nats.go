@@ -107,15 +107,8 @@ func (s *NATSStore) Provision(caddy.Context) error {
 		s.Reserve = defaultReserve
 	}
 	repl := caddy.NewReplacer()
-	dir := s.Dir
-	if dir == "" {
-		dir = filepath.Join(caddy.AppDataDir(), "benti-nats")
-	}
-	dir, err := repl.ReplaceOrErr(dir, true, true)
-	if err != nil {
-		return fmt.Errorf("dir: %w", err)
-	}
-	if s.dir, err = filepath.Abs(dir); err != nil {
+	var err error
+	if s.dir, err = localDir(repl, s.Dir, "benti-nats"); err != nil {
 		return fmt.Errorf("dir: %w", err)
 	}
 	s.options = nats.Options{Prefix: s.Prefix, Replicas: s.Replicas}
@@ -144,8 +137,8 @@ func (s *NATSStore) Validate() error {
 	if s.Replicas < 1 || s.Replicas > maxNATSReplicas {
 		return fmt.Errorf("replicas: must be from 1 to %d", maxNATSReplicas)
 	}
-	if s.Reserve < minReserve || s.Reserve > maxReserve {
-		return fmt.Errorf("reserve: must be from %s to %s", sizeText(minReserve), sizeText(maxReserve))
+	if err := checkReserve(s.Reserve); err != nil {
+		return err
 	}
 	return s.checkLogin()
 }

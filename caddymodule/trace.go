@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
@@ -166,7 +165,7 @@ func (t *tracing) probe(server *caddyhttp.Server, handlers []caddyhttp.Middlewar
 			Method: http.MethodGet, URL: new(url.URL), Body: http.NoBody,
 			Header: http.Header{"Traceparent": {"00-00000000000000000000000000000001-0000000000000001-00"}},
 		}
-		w := httptest.NewRecorder()
+		w := newRecorder(0)
 		// It fails for nobody: what is next returns no error.
 		_ = directive.ServeHTTP(w, caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, server), caddyhttp.HandlerFunc(
 			func(_ http.ResponseWriter, r *http.Request) error {

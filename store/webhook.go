@@ -41,6 +41,26 @@ type Webhook struct {
 	UpdatedAt      time.Time
 }
 
+// Normal is w as it comes back from a store: times in UTC, nothing shared with the caller.
+func (w *Webhook) Normal() Webhook {
+	n := *w
+	n.Events = slices.Clone(w.Events)
+	for _, t := range []*time.Time{&n.CreatedAt, &n.UpdatedAt, &n.PreviousUntil} {
+		*t = t.Round(0).UTC()
+	}
+	return n
+}
+
+// Changed is w after a change, which may not touch id, project and time of creation: those stay. w itself stays as it is.
+func (w *Webhook) Changed(change func(*Webhook) error) (Webhook, error) {
+	next := w.Normal()
+	if err := change(&next); err != nil {
+		return Webhook{}, err
+	}
+	next.ID, next.Project, next.CreatedAt = w.ID, w.Project, w.CreatedAt
+	return next.Normal(), nil
+}
+
 // Instance reports whether w is an instance webhook rather than an api one.
 func (w *Webhook) Instance() bool { return len(w.Events) > 0 }
 

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -35,22 +33,13 @@ func decodeWebhook(b []byte) (store.Webhook, error) {
 	return w, nil
 }
 
-// normal is w as it would come back from disk: times in UTC, nothing shared with the caller.
-func normal(w store.Webhook) store.Webhook {
-	w.Events = slices.Clone(w.Events)
-	for _, t := range []*time.Time{&w.CreatedAt, &w.UpdatedAt, &w.PreviousUntil} {
-		*t = t.Round(0).UTC()
-	}
-	return w
-}
-
 // CreateWebhook adds w. Its id has to be a UUID in lower case that was never used before (ErrConflict).
 func (s *Store) CreateWebhook(ctx context.Context, w store.Webhook, limit int) error {
 	id, err := parseUUID(w.ID)
 	if err != nil {
 		return fmt.Errorf("creating webhook: %w", err)
 	}
-	w = normal(w)
+	w = w.Normal()
 	record, err := encodeWebhook(&w)
 	if err != nil {
 		return err
@@ -93,12 +82,10 @@ func (s *Store) updateWebhook(ctx context.Context, id string, change func(*store
 	if old == nil {
 		return store.Webhook{}, fmt.Errorf("updating webhook: %w", store.ErrNotFound)
 	}
-	w := normal(*old)
-	if err := change(&w); err != nil {
+	w, err := old.Changed(change)
+	if err != nil {
 		return store.Webhook{}, err
 	}
-	w = normal(w)
-	w.ID, w.Project, w.CreatedAt = old.ID, old.Project, old.CreatedAt
 	key, err := parseUUID(id)
 	if err != nil {
 		return store.Webhook{}, fmt.Errorf("updating webhook: %w", err)
@@ -110,7 +97,7 @@ func (s *Store) updateWebhook(ctx context.Context, id string, change func(*store
 	if err := s.submit(ctx, &update{putWebhook{s: s, id: key, w: w, record: record}, old}, true); err != nil {
 		return store.Webhook{}, fmt.Errorf("updating webhook: %w", err)
 	}
-	return normal(w), nil
+	return w.Normal(), nil
 }
 
 // DeleteWebhook removes a webhook at once and its deliveries, in the background, soon after; also after a restart.

@@ -6,24 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/bentihooks/bentihooks/store"
 )
 
-// normal is w as it would come back from the log: times in UTC, nothing shared with the caller.
-func normal(w store.Webhook) store.Webhook {
-	w.Events = slices.Clone(w.Events)
-	for _, t := range []*time.Time{&w.CreatedAt, &w.UpdatedAt, &w.PreviousUntil} {
-		*t = t.Round(0).UTC()
-	}
-	return w
-}
-
 // webhookBody is a number and a webhook.
 func webhookBody(n uint64, w store.Webhook) ([]byte, error) {
-	b, err := json.Marshal(normal(w)) //nolint:gosec // the store keeps secrets
+	b, err := json.Marshal(w.Normal()) //nolint:gosec // the store keeps secrets
 	if err != nil {
 		return nil, fmt.Errorf("encoding webhook: %w", err)
 	}
@@ -81,12 +70,10 @@ func (s *Store) updateWebhook(ctx context.Context, id string, change func(*store
 	if old == nil || l == nil {
 		return store.Webhook{}, fmt.Errorf("updating webhook: %w", store.ErrNotFound)
 	}
-	w := normal(*old)
-	if err := change(&w); err != nil {
+	w, err := old.Changed(change)
+	if err != nil {
 		return store.Webhook{}, err
 	}
-	w = normal(w)
-	w.ID, w.Project, w.CreatedAt = old.ID, old.Project, old.CreatedAt
 	body, err := webhookBody(rev, w)
 	if err != nil {
 		return store.Webhook{}, err
