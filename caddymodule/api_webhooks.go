@@ -176,7 +176,7 @@ func (c *apiCall) verify(w *store.Webhook) error {
 	message := "the receiver could not be verified"
 	if failure, ok := errors.AsType[*emitter.VerifyError](err); ok {
 		message = "verifying the url: " + failure.Error()
-		c.handler.logger.Warn("receiver did not pass the handshake", zap.String("project", c.project), zap.String("host", u.Host),
+		c.handler.logger.Warn("receiver did not pass the handshake", zap.String("project", c.project), zap.String("host", w.Host()),
 			zap.String("result", failure.Class), zap.Int("status", failure.Status), zap.String("error", cmp.Or(failure.Detail, failure.Message)))
 	}
 	return problem{Code: http.StatusUnprocessableEntity, Message: message, Field: "url"}

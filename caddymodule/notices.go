@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -139,12 +138,8 @@ func (c *core) notifyAttempt(r *emitter.Report) {
 
 // notifyDisabled tells of a webhook that an operator switched off.
 func (c *core) notifyDisabled(w *store.Webhook) {
-	host := ""
-	if u, err := url.Parse(w.URL); err == nil {
-		host = u.Host
-	}
 	c.notify(webhookDisabled, map[string]any{
-		"webhook": w.ID, "project": w.Project, "host": host, "item": w.Item, "status": string(w.Status), "error": "",
+		"webhook": w.ID, "project": w.Project, "host": w.Host(), "item": w.Item, "status": string(w.Status), "error": "",
 	})
 }
 

@@ -160,8 +160,7 @@ func (e *engine) replayChosen(ctx context.Context, d *store.Delivery, state stor
 	if state == "" && d.State != store.Delivered && d.State != store.Dead {
 		return replayed{}, nil // on its way already
 	}
-	w := e.store.Directory().Get(d.Webhook)
-	if w == nil || w.Status == store.Disabled || w.Status == store.Gone {
+	if w := e.store.Directory().Get(d.Webhook); w == nil || attemptable(w) != nil {
 		return replayed{Skipped: 1}, nil
 	}
 	err := e.store.Replay(ctx, d.Webhook, d.ID, time.Now())

@@ -145,14 +145,18 @@ func (c *apiConn) hangUp() {
 	c.Close()
 }
 
-// awaitGone waits for the proxy to hang up, and says whether it did.
-func (c *apiConn) awaitGone() bool {
+// noteEnd waits for the proxy to hang up, and notes what it met.
+func (c *apiConn) noteEnd() {
 	c.last = true
 	_ = c.SetReadDeadline(time.Now().Add(patience))
-	_, err := c.in.ReadByte()
+	b, err := c.in.ReadByte()
+	if err == nil {
+		c.note(fmt.Sprintf("more came: %q", b))
+		return
+	}
 	var m message
 	m.breakOff(err)
-	return m.broken == "broken off"
+	c.note(m.broken)
 }
 
 // drainToEnd reads what is still on its way, and says whether the proxy hangs up behind it.

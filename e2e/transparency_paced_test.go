@@ -145,7 +145,7 @@ func TestWhatIsPacedIsTheSameWithAndWithoutUs(t *testing.T) {
 				_, err := io.ReadFull(a.in, ping)
 				a.note(fmt.Sprintf("%s %v", ping, err))
 				a.send("pong")
-				a.note(fmt.Sprint("gone: ", a.awaitGone()))
+				a.noteEnd()
 			}
 		}, func(p *paced) string {
 			p.send(p.head(c.method, c.path, "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"))
@@ -215,7 +215,7 @@ func TestWhatIsPacedIsTheSameWithAndWithoutUs(t *testing.T) {
 // leftAlone is a script that waits for the proxy to give up.
 func leftAlone(c *apiConn) {
 	c.readRequest()
-	c.note(fmt.Sprint("gone: ", c.awaitGone()))
+	c.noteEnd()
 }
 
 // checkCallsThatOutliveTheirClients checks the wanted difference: without us, the API is hung up on when the client
@@ -240,7 +240,7 @@ func (tw *twin) checkCallsThatOutliveTheirClients(t *testing.T) (want []string) 
 			return p
 		}
 		p := leave(without, leftAlone)
-		if got := p.seen.next(); got != "gone: true" {
+		if got := p.seen.next(); got != "broken off" {
 			t.Errorf("client that %s, without us: %s", goes, got)
 		}
 		p.close()

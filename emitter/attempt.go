@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
@@ -86,7 +85,7 @@ func (e *Emitter) settleOne(r *run, p *posted, place int) {
 	o.State, o.Due = p.settings.next(d, &p.result, p.ended, p.spread)
 	rep := Report{
 		Batch: p.result.ID, Size: len(p.deliveries), Place: place,
-		Delivery: *d, Attempt: o.Attempt, State: o.State, Due: o.Due, URL: hostOf(p.webhook.URL), Class: p.result.Class,
+		Delivery: *d, Attempt: o.Attempt, State: o.State, Due: o.Due, URL: p.webhook.Host(), Class: p.result.Class,
 		Err: e.finish(r, o),
 	}
 	switch {
@@ -214,13 +213,4 @@ func (e *Emitter) update(r *run, webhook string, change func(*store.Webhook) err
 		return ""
 	}
 	return updated.Status
-}
-
-// hostOf returns the host and port of a URL, without anything that may be confidential.
-func hostOf(rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return ""
-	}
-	return u.Host
 }

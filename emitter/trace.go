@@ -30,7 +30,7 @@ func (c *Client) startSpan(w *store.Webhook, m *message) func(*Result) {
 		return func(*Result) {}
 	}
 	traceContext, end := c.cfg.Trace(Span{
-		ID: m.id, Attempt: m.attempt, Size: m.size, Webhook: w.ID, Host: hostOf(w.URL), TraceContexts: m.traceContexts,
+		ID: m.id, Attempt: m.attempt, Size: m.size, Webhook: w.ID, Host: w.Host(), TraceContexts: m.traceContexts,
 	})
 	if traceContext != "" {
 		m.traceContext = traceContext

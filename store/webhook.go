@@ -1,6 +1,7 @@
 package store
 
 import (
+	"net/url"
 	"slices"
 	"time"
 )
@@ -71,6 +72,15 @@ func (w *Webhook) Wants(name string) bool {
 		return false
 	}
 	return (w.Item != "" && w.Item == name) || slices.Contains(w.Events, name)
+}
+
+// Host is the receiver's host and port, without anything of the URL that may be confidential.
+func (w *Webhook) Host() string {
+	u, err := url.Parse(w.URL)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 // Same reports whether v subscribes to the same item, or one of the same events, at the same place for the same
