@@ -172,6 +172,7 @@ func TestDashboardPagesDoNotHoldUpAReload(t *testing.T) {
 
 func TestDemoStaysUpWithTheDashboard(t *testing.T) {
 	t.Parallel()
+	tab := browser.Open(t, browser.Options{})  // first, as without one the test ends here
 	p := newProxy(t, newUpstream(t), config{}) // for its environment
 	cmd := p.command(t.Context(), "benti", "demo")
 	cmd.Env = append(cmd.Env, "TMPDIR="+p.dir)
@@ -186,7 +187,6 @@ func TestDemoStaysUpWithTheDashboard(t *testing.T) {
 	}()
 	line := p.logged(0, "dashboard", "http://localhost:")
 	url := strings.TrimSpace(line[strings.Index(line, "http://"):])
-	tab := browser.Open(t, browser.Options{})
 	tab.Go(url)
 	shows(tab, "#latest", "ticket add 201")
 	shows(tab, "#latest", "delivered")

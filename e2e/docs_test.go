@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -65,6 +66,11 @@ type docScene struct {
 
 func newDocScene(t *testing.T) *docScene {
 	t.Helper()
+	for _, tool := range []string{"bash", "curl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("no %s on PATH", tool)
+		}
+	}
 	rc := newReceiver(t)
 	s := &docScene{proxy: site(t, newUpstream(t), config{}), rc: rc}
 	bin := filepath.Join(s.dir, "bin")

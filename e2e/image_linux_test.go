@@ -111,6 +111,7 @@ func static(t *testing.T) bool {
 func TestImageIsBuiltFromACleanTree(t *testing.T) {
 	t.Parallel()
 	i, tree, out := readImage(t), cleanTree(t), t.TempDir()
+	released := os.Getenv("BENTI_E2E_BINARY") != "" && static(t)
 	for _, source := range i.copied {
 		if _, err := os.Stat(filepath.Join(tree, source)); err != nil {
 			t.Errorf("COPY: %v", err)
@@ -121,7 +122,7 @@ func TestImageIsBuiltFromACleanTree(t *testing.T) {
 			continue // they are here already, and the network may not be
 		}
 		command = strings.ReplaceAll(command, "/out", out)
-		if !static(t) {
+		if !released {
 			command = strings.Replace(command, "go build", "go build -n", 1)
 		}
 		cmd := exec.Command("/bin/sh", "-c", command)
@@ -130,7 +131,7 @@ func TestImageIsBuiltFromACleanTree(t *testing.T) {
 			t.Fatalf("%s: %v\n%.4000s", command, err, text)
 		}
 	}
-	if static(t) {
+	if released {
 		if text, err := exec.Command(filepath.Join(out, "caddy"), "list-modules").Output(); err != nil || !strings.Contains(string(text), "benti_webhooks") {
 			t.Errorf("what was built: %v, %.200s", err, text)
 		}
