@@ -214,7 +214,7 @@ func (c *dashboardCall) webhook(ctx context.Context) error {
 	}
 	v := &webhookPage{
 		Row: viewWebhookRow(w, latest), URL: w.URL, CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, Sampled: len(latest), States: statesText(latest),
-		CanPing: attemptable(w) == nil, CanEnable: w.Status == store.Disabled || w.Status == store.Gone, CanDisable: attemptable(w) == nil,
+		CanPing: !w.Off(), CanEnable: w.Off(), CanDisable: !w.Off(),
 	}
 	if w.PreviousSecret != "" && time.Now().Before(w.PreviousUntil) {
 		v.Overlap = &w.PreviousUntil

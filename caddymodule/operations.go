@@ -160,7 +160,7 @@ func (e *engine) replayChosen(ctx context.Context, d *store.Delivery, state stor
 	if state == "" && d.State != store.Delivered && d.State != store.Dead {
 		return replayed{}, nil // on its way already
 	}
-	if w := e.store.Directory().Get(d.Webhook); w == nil || attemptable(w) != nil {
+	if w := e.store.Directory().Get(d.Webhook); w == nil || w.Off() {
 		return replayed{Skipped: 1}, nil
 	}
 	err := e.store.Replay(ctx, d.Webhook, d.ID, time.Now())
@@ -225,9 +225,8 @@ func (c *core) setEnabled(ctx context.Context, id string, on bool) (store.Webhoo
 	}
 	switchedOff := false
 	w, err := e.store.UpdateWebhook(ctx, id, func(w *store.Webhook) error {
-		off := w.Status == store.Disabled || w.Status == store.Gone
 		switch {
-		case on && off:
+		case on && w.Off():
 			w.Status = store.Active
 		case !on && w.Status != store.Disabled:
 			w.Status, switchedOff = store.Disabled, true

@@ -20,7 +20,7 @@ func (e *Emitter) attempt(r *run, l *lane, ds []store.Delivery) {
 	slots := 1
 	defer func() { e.give(l, slots) }()
 	w := e.st.Directory().Get(l.webhook)
-	if r.stopped() || w == nil || w.Status == store.Disabled || w.Status == store.Gone {
+	if r.stopped() || w == nil || w.Off() {
 		e.release(r, ds...)
 		return
 	}
@@ -136,7 +136,7 @@ func (e *Emitter) release(r *run, ds ...store.Delivery) {
 // deliveries ended.
 func (e *Emitter) gone(r *run, w *store.Webhook) store.Status {
 	status := e.update(r, w.ID, func(now *store.Webhook) error {
-		if now.URL != w.URL || now.Status == store.Gone || now.Status == store.Disabled {
+		if now.URL != w.URL || now.Off() {
 			return errUnchanged
 		}
 		now.Status = store.Gone

@@ -65,10 +65,13 @@ func (w *Webhook) Changed(change func(*Webhook) error) (Webhook, error) {
 // Instance reports whether w is an instance webhook rather than an api one.
 func (w *Webhook) Instance() bool { return len(w.Events) > 0 }
 
+// Off reports whether w gets no deliveries: an operator switched it off, or its receiver is gone.
+func (w *Webhook) Off() bool { return w.Status == Disabled || w.Status == Gone }
+
 // Wants reports whether w gets new deliveries for name: an item for an api webhook, an event name for
 // an instance webhook.
 func (w *Webhook) Wants(name string) bool {
-	if w.Status == Disabled || w.Status == Gone {
+	if w.Off() {
 		return false
 	}
 	return (w.Item != "" && w.Item == name) || slices.Contains(w.Events, name)
