@@ -145,18 +145,21 @@ func (c *apiConn) hangUp() {
 	c.Close()
 }
 
-// noteEnd waits for the proxy to hang up, and notes what it met.
+// noteEnd waits for the proxy to hang up, and notes whether it did, or what it met instead.
 func (c *apiConn) noteEnd() {
 	c.last = true
 	_ = c.SetReadDeadline(time.Now().Add(patience))
 	b, err := c.in.ReadByte()
 	if err == nil {
-		c.note(fmt.Sprintf("more came: %q", b))
+		c.note(fmt.Sprintf("gone: false, more came: %q", b))
 		return
 	}
 	var m message
-	m.breakOff(err)
-	c.note(m.broken)
+	if m.breakOff(err); m.broken != "broken off" {
+		c.note("gone: false, " + m.broken)
+		return
+	}
+	c.note("gone: true")
 }
 
 // drainToEnd reads what is still on its way, and says whether the proxy hangs up behind it.

@@ -240,7 +240,7 @@ func (tw *twin) checkCallsThatOutliveTheirClients(t *testing.T) (want []string) 
 			return p
 		}
 		p := leave(without, leftAlone)
-		if got := p.seen.next(); got != "broken off" {
+		if got := p.seen.next(); got != "gone: true" {
 			t.Errorf("client that %s, without us: %s", goes, got)
 		}
 		p.close()
