@@ -185,15 +185,15 @@ func statesText(ds []store.Delivery) string {
 }
 
 type webhookPage struct {
-	Row                            webhookRow
-	URL                            string
-	CreatedAt, UpdatedAt           time.Time
-	Overlap, NextDue               *time.Time
-	CanPing, CanEnable, CanDisable bool
-	Why                            *note
-	Sampled                        int
-	States, FirstTry, Took         string
-	Deliveries                     deliveriesTable
+	Row                    webhookRow
+	Off                    bool
+	URL                    string
+	CreatedAt, UpdatedAt   time.Time
+	Overlap, NextDue       *time.Time
+	Why                    *note
+	Sampled                int
+	States, FirstTry, Took string
+	Deliveries             deliveriesTable
 }
 
 // note is a sentence with a tone.
@@ -214,7 +214,7 @@ func (c *dashboardCall) webhook(ctx context.Context) error {
 	}
 	v := &webhookPage{
 		Row: viewWebhookRow(w, latest), URL: w.URL, CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt, Sampled: len(latest), States: statesText(latest),
-		CanPing: !w.Off(), CanEnable: w.Off(), CanDisable: !w.Off(),
+		Off: w.Off(),
 	}
 	if w.PreviousSecret != "" && time.Now().Before(w.PreviousUntil) {
 		v.Overlap = &w.PreviousUntil

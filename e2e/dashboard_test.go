@@ -170,6 +170,24 @@ func TestDashboardPagesDoNotHoldUpAReload(t *testing.T) {
 	tab.Complaints() // of the server's being away
 }
 
+// A page that was opened before there was any webhook shows the first one, and its deliveries, without being loaded anew; and so
+// it goes when the last one is deleted.
+func TestOverviewFollowsTheFirstAndTheLastWebhook(t *testing.T) {
+	t.Parallel()
+	tab := browser.Open(t, browser.Options{})
+	up, rc := newUpstream(t), newReceiver(t)
+	p := site(t, up, config{site: dashboardSite})
+	tab.Go(p.url + "/hooks/")
+	shows(tab, "#live", "Live")
+	shows(tab, "#first", "No webhooks yet")
+	w := p.register("ticket", rc.url("/hook"))
+	id := ticketID(p)
+	shows(tab, "#latest", "ticket add "+id)
+	shows(tab, "#store", "Deliveries ever")
+	p.must(http.StatusNoContent, http.MethodDelete, "/v1/webhooks/"+w.UUID, "")
+	shows(tab, "#first", "No webhooks yet")
+}
+
 func TestDemoStaysUpWithTheDashboard(t *testing.T) {
 	t.Parallel()
 	tab := browser.Open(t, browser.Options{})  // first, as without one the test ends here
