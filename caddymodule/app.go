@@ -90,9 +90,12 @@ type Delivery struct {
 
 // StoreProvider is what a module in the namespace benti.stores provides.
 type StoreProvider interface {
-	// Identity names the resource that Open opens, such as an absolute directory, whatever the options: two
+	// Identity names the absolute directory whose files only one store can have open, whatever the options: two
 	// configurations with the same identity share one open store.
 	Identity() string
+	// Place says where beside that directory Open finds the store, if the configuration tells. A store that is open
+	// is closed, and opened at its new place, when a configuration comes with another.
+	Place() string
 	// Open opens the store. It is not called twice without a Close in between.
 	Open(logger *zap.Logger) (store.Store, error)
 	// Check reports settings with which the store, though it is open, could not be opened again. It is called when a configuration

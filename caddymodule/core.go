@@ -81,6 +81,7 @@ type core struct {
 type engine struct {
 	store   store.Store
 	emitter *emitter.Emitter
+	place   string // where it was opened
 }
 
 // storeState tells operators how the store fares.
@@ -250,6 +251,7 @@ func (c *core) tend(ctx context.Context) {
 		now := time.Now()
 		c.guardSpace()
 		c.guardBroken()
+		c.guardPlace()
 		if now.After(journalsAt) {
 			journalsAt = now.Add(minReopenWait)
 			c.openJournals()

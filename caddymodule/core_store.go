@@ -81,7 +81,7 @@ func (c *core) open() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := &engine{store: st, emitter: emitter.New(st, c.emitterConfig(c.settings.Load()))}
+	e := &engine{store: st, emitter: emitter.New(st, c.emitterConfig(c.settings.Load())), place: a.provider.Place()}
 	c.directory.Store(st.Directory())
 	c.opened.Store(e)
 	if len(c.apps) > 0 {
@@ -217,4 +217,14 @@ func (c *core) guardBroken() {
 			c.suspend(stateFailed, err)
 		}
 	}
+}
+
+// guardPlace closes a store that the ruling configuration has somewhere else, to be opened there at once.
+func (c *core) guardPlace() {
+	e := c.opened.Load()
+	if e == nil || e.place == c.settings.Load().provider.Place() {
+		return
+	}
+	c.suspend(stateFailed, errors.New("it is being opened anew, as the configuration has it somewhere else"))
+	c.reopen = reopening{}
 }

@@ -135,6 +135,9 @@ func parseKey(text string) ([]byte, error) {
 // Identity is the absolute directory.
 func (s *BadgerStore) Identity() string { return "badger:" + s.dir }
 
+// Place is nowhere else.
+func (*BadgerStore) Place() string { return "" }
+
 // Local places the reserve in the database's directory.
 func (s *BadgerStore) Local() Local {
 	return Local{Dir: s.dir, Reserve: s.Reserve, MinFree: uint64(s.MinFree)} //nolint:gosec // positive, by Validate

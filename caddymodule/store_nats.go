@@ -178,11 +178,15 @@ func checkNATSURL(raw string) error {
 	return nil
 }
 
-// Identity is the servers and the prefix.
-func (s *NATSStore) Identity() string {
+// Identity is the directory of this instance. So a reload with other servers goes on with the files in it, which the
+// store before would otherwise hold for as long as its last call and attempt take.
+func (s *NATSStore) Identity() string { return "nats:" + s.dir }
+
+// Place is the servers and the prefix.
+func (s *NATSStore) Place() string {
 	urls := slices.Clone(s.options.URLs)
 	slices.Sort(urls)
-	return "nats:" + strings.Join(urls, ",") + "/" + s.Prefix
+	return strings.Join(urls, ",") + "/" + s.Prefix
 }
 
 // Local places the reserve in a directory of this instance.

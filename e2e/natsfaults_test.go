@@ -64,6 +64,47 @@ func TestEventsGoToTheReserveWhileNATSIsGone(t *testing.T) {
 	})
 }
 
+// A reload with other servers, here one more, goes on with the reserve: a call that is still under way under the former
+// configuration does not keep it from the new one.
+func TestReloadWithOtherServersKeepsTheReserve(t *testing.T) {
+	t.Parallel()
+	up, rc := newUpstream(t), newReceiver(t)
+	c := newCluster(t, 1)
+	p := c.instances(up, 1, config{})[0]
+	w := p.register("ticket", rc.url("/"))
+	came, goOn, answered := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	up.answer(func(w http.ResponseWriter, r *http.Request) {
+		close(came)
+		select {
+		case <-goOn:
+		case <-t.Context().Done():
+		}
+		up.usual(w, r)
+	})
+	go func() {
+		defer close(answered)
+		if got, err := p.do(t.Context(), http.MethodPost, "/v1/tickets", `{}`); err != nil || got.status != http.StatusCreated {
+			t.Errorf("the call of the former configuration was answered %+v, %v", got, err)
+		}
+	}()
+	<-came
+	up.answer(nil)
+
+	p.config.caddyfile = strings.Replace(p.config.caddyfile, "url nats:", fmt.Sprintf("url nats://127.0.0.1:%d nats:", freePort(t)), 1)
+	p.reload(p.config)
+	c.kill(c.servers[0])
+	p.ticket()
+	if got := p.status(); got.InReserve != 1 || got.InMemory != 0 {
+		t.Errorf("%d events are in the reserve and %d in memory, want 1 and 0", got.InReserve, got.InMemory)
+	}
+	close(goOn)
+	<-answered
+	c.launch(c.servers[0])
+	l := newLedger(rc)
+	l.await(t, []string{"/"}, []string{"1", "2"}, 60*time.Second)
+	p.settled(w, "delivered")
+}
+
 func TestNATSThatIsNotThereDoesNotStopTheSite(t *testing.T) {
 	t.Parallel()
 	up := newUpstream(t)
