@@ -303,3 +303,48 @@ func TestALargeDeliveryIsReadFromItsParts(t *testing.T) {
 		}
 	}
 }
+
+// The instance that an operator asks wakes its own emitter alone. That of the owner may have forgotten the webhook by then.
+func TestTheOwnerIsToldOfAWebhookThatAnotherInstanceSwitchesOn(t *testing.T) {
+	t.Parallel()
+	for _, off := range []store.Status{store.Disabled, store.Gone} {
+		t.Run(string(off), func(t *testing.T) {
+			t.Parallel()
+			ss := several(t, 2)
+			w := subscribed(t, ss, 1)[0]
+			owner, other := ownerAndOther(ss, w)
+			d := storetest.Delivery(w, storetest.Start)
+			ok(t, other.Enqueue(t.Context(), d))
+			become := func(status store.Status) {
+				_, err := other.UpdateWebhook(t.Context(), w.ID, func(w *store.Webhook) error { w.Status = status; return nil })
+				ok(t, err)
+			}
+			become(off)
+			eventually(t, "the owner knows that it is off", func() bool { return owner.Directory().Get(w.ID).Off() })
+			told := make(chan time.Time, 10)
+			owner.OnDue(func(webhook string, due time.Time) {
+				if webhook == w.ID {
+					told <- due
+				}
+			})
+			// Only the first and the last of these switch it on.
+			for _, status := range []store.Status{store.Active, store.Failing, store.Active, off, store.Active} {
+				become(status)
+			}
+			eventually(t, "the owner is told twice", func() bool { return len(told) > 1 })
+			if due := <-told; !due.Equal(d.Due) || len(told) != 1 {
+				t.Errorf("the owner was told that what waits is due at %v, and %d times more; want %v, and once more", due, len(told), d.Due)
+			}
+		})
+	}
+}
+
+// ownerAndOther tells two instances apart.
+func ownerAndOther(ss []*Store, w store.Webhook) (owner, other *Store) {
+	ss[0].mu.Lock()
+	defer ss[0].mu.Unlock()
+	if ss[0].find(w.ID).mine {
+		return ss[0], ss[1]
+	}
+	return ss[1], ss[0]
+}

@@ -109,7 +109,7 @@ func (s *Store) fail(err error) {
 func (s *Store) Directory() *store.Directory { return &s.directory }
 
 // OnDue has fn called from the goroutine that follows the log, and by Release, for the webhooks that this instance delivers
-// for: see [store.Store]. When more become its own, it is called with what is due of them.
+// for: see [store.Store]. When more become its own, or one is switched on, it is called with what is due of them.
 func (s *Store) OnDue(fn func(webhook string, due time.Time)) { s.onDue.Store(&fn) }
 
 // dueWebhook is what OnDue is to be told.
