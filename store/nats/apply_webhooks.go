@@ -90,6 +90,7 @@ func (a *applying) delete(id uuid.UUID, own *op) {
 		if c.lane == l && !c.held {
 			c.gone = true
 			s.orphans++
+			signal(s.yields) // it may have been the last that stood against it
 		}
 	}
 	for _, e := range l.entries {

@@ -188,6 +188,31 @@ func TestAWebhookMovesOnlyWhenNothingOfItIsClaimed(t *testing.T) {
 	eventually(t, "the second gets its share", func() bool { n += len(claimAll(t, second, ws)); return n > 0 })
 }
 
+// What is attempted of a webhook that is deleted stands against nothing: there is nothing left to be delivered twice.
+func TestWebhooksMoveThoughOneIsDeletedWhileSomethingOfItIsClaimed(t *testing.T) {
+	t.Parallel()
+	ss := several(t, 1)
+	ws := subscribed(t, ss, 20)
+	for _, w := range ws {
+		ok(t, ss[0].Enqueue(t.Context(), storetest.Delivery(w, storetest.Start)))
+	}
+	claimed := claimAll(t, ss[0], ws)
+	o := ss[0].options
+	o.Name = "another"
+	ss = append(ss, open(t, o)) // waits for its turn, in vain
+	for _, w := range ws {
+		ok(t, ss[1].DeleteWebhook(t.Context(), w.ID))
+	}
+	for _, s := range ss {
+		eventually(t, "all have settled", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.isSettled() && len(s.current) == 2
+		})
+	}
+	ok(t, ss[0].Release(t.Context(), claimed...))
+}
+
 func TestAnyInstanceReplaysAndKills(t *testing.T) {
 	t.Parallel()
 	ss := several(t, 2)
