@@ -62,6 +62,7 @@ func (a *applying) beat(r *reader) {
 		return
 	}
 	a.s.meet(a.seq, a.instance, name, place)
+	a.s.forgetParts(a.instance)
 	if a.s.beat(a.seq, a.instance, name, claims) {
 		a.moved = true
 	}

@@ -1,8 +1,13 @@
 package nats
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/bentihooks/bentihooks/store"
 	"github.com/bentihooks/bentihooks/store/storetest"
@@ -59,5 +64,75 @@ func TestTheLogIsCutOffBehindWhatIsListed(t *testing.T) {
 	}
 	if due, found, err := s.NextDue(t.Context(), w.ID); err != nil || !found || !due.Equal(waiting.Due) {
 		t.Errorf("the next is due at %v, %v, %v", due, found, err)
+	}
+}
+
+// byHand are options for one instance that keeps its log short when it is told to.
+func byHand(t testing.TB) Options {
+	o := alone(t, serverURL(t), newPrefix())
+	o.snapshotTail, o.purgeAge, o.keepEvery = 1, time.Nanosecond, time.Hour
+	return o
+}
+
+func firstOfLog(t *testing.T, s *Store) uint64 {
+	t.Helper()
+	info, err := s.stream.Info(t.Context())
+	ok(t, err)
+	return info.State.FirstSeq
+}
+
+// The connection may be lost between two parts of a change, which is then given up.
+func TestTheLogIsCutOffBehindAChangeThatWasNotSentWhole(t *testing.T) {
+	t.Parallel()
+	var warnings []string
+	o := byHand(t)
+	o.Logf = func(level, message string) {
+		if level == "warn" {
+			warnings = append(warnings, message)
+		}
+	}
+	s := open(t, o)
+	subscribed(t, []*Store{s}, 1)
+	part := message{instance: s.instance, number: 1 << 40, parts: 2, content: []byte("a")}
+	ack, err := s.js.Publish(t.Context(), s.names.log, encodeMessage(&part))
+	ok(t, err)
+	eventually(t, "the part is met", func() bool { return s.next() > ack.Sequence })
+	ok(t, s.keepLog())
+	if said := func(m string) bool { return strings.Contains(m, "not come whole") }; !slices.ContainsFunc(warnings, said) {
+		t.Errorf("of the snapshot that is not made it was said %q", warnings)
+	}
+	for range partBeats {
+		ok(t, s.beatOnce())
+	}
+	ok(t, s.keepLog())
+	if got := firstOfLog(t, s); got <= ack.Sequence {
+		t.Errorf("the log begins with %d, though nothing refers to %d", got, ack.Sequence)
+	}
+}
+
+// A change that is sent slowly takes effect all the same. When it does no more is the same for all, as the log alone decides.
+func TestAPartIsForgottenAfterManySignsOfLifeOfOneInstance(t *testing.T) {
+	for name, sender := range map[string]uuid.UUID{"of a member": {'a'}, "of one that does not deliver": {'p'}} {
+		for rounds, want := range map[int]int{partBeats - 1: 1, partBeats: 0} {
+			t.Run(fmt.Sprintf("%s, after %d", name, rounds), func(t *testing.T) {
+				s := unconnected()
+				take := func(m message) { ok(t, s.take(s.applied+1, encodeMessage(&m))) }
+				create, err := webhookBody(10, storetest.Webhook("acme"))
+				ok(t, err)
+				change := appendChange(nil, kindCreate, create)
+				for part, content := range [][]byte{change[:1], change[1:9], change[9:]} {
+					take(message{instance: sender, number: 1 << 40, part: uint64(part), parts: 3, content: content})
+					for range rounds {
+						for _, from := range []byte{'a', 'b'} {
+							beat := appendChange(nil, kindBeat, []byte{0, 1, from, 0})
+							take(message{instance: uuid.UUID{from}, number: s.applied, parts: 1, content: beat})
+						}
+					}
+				}
+				if got := s.directory.Len(); got != want {
+					t.Errorf("there are %d webhooks, want %d", got, want)
+				}
+			})
+		}
 	}
 }

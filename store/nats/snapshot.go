@@ -241,8 +241,12 @@ func (s *Store) saveSnapshot(ctx context.Context) error {
 	b, ok, err := s.encode()
 	is := manifest{Applied: s.applied}
 	s.mu.Unlock()
-	if err != nil || !ok {
+	if err != nil {
 		return err
+	}
+	if !ok {
+		s.options.Logf("warn", "no snapshot is made now, because a change has not come whole yet; tried again")
+		return nil
 	}
 	is.Sum = crc32.Checksum(b, castagnoli)
 	for size := min(snapshotPart, int(s.nc.MaxPayload())-messageSlack); len(b) > 0; {
