@@ -36,13 +36,12 @@ func (s *Store) keeper() {
 func (s *Store) keepLog() error {
 	ctx, cancel := context.WithTimeout(s.ctx, keepInterval)
 	defer cancel()
+	if err := s.meetSnapshot(ctx); err != nil {
+		return fmt.Errorf("looking for a snapshot: %w", err)
+	}
 	s.mu.Lock()
 	first := len(s.current) > 0 && s.current[0] == s.instance && s.leased()
-	var last uint64
-	if n := len(s.snapshots); n > 0 {
-		last = s.snapshots[n-1].applied
-	}
-	due := s.applied-last >= s.options.snapshotTail
+	due := s.applied-s.lastSnapshot() >= s.options.snapshotTail
 	s.mu.Unlock()
 	if first && due {
 		if err := s.saveSnapshot(ctx); err != nil {
