@@ -36,6 +36,7 @@ func (s *Store) keeper() {
 func (s *Store) keepLog() error {
 	ctx, cancel := context.WithTimeout(s.ctx, keepInterval)
 	defer cancel()
+	s.retryAside()
 	if err := s.meetSnapshot(ctx); err != nil {
 		return fmt.Errorf("looking for a snapshot: %w", err)
 	}
@@ -119,6 +120,12 @@ func (s *Store) moveStragglers(ctx context.Context, limit uint64) error {
 			return err
 		}
 		ds, err := s.read(ctx, []ref{r})
+		if unreadable(err) {
+			s.mu.Lock()
+			s.setAside(c, err)
+			s.mu.Unlock()
+			continue
+		}
 		if err == nil {
 			err = s.submit(ctx, newPut(c, &ds[0]))
 		}

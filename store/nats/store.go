@@ -30,9 +30,11 @@ type Store struct {
 	directory store.Directory
 	onDue     atomic.Pointer[func(webhook string, due time.Time)]
 
-	mu       sync.Mutex
-	state    // what the log says
-	claims   map[address]*claim
+	mu     sync.Mutex
+	state  // what the log says
+	claims map[address]*claim
+	// aside is what could not be read, true while it is in no queue.
+	aside    map[address]bool
 	orphans  int // claims whose webhook has been deleted
 	cached   int // bytes of records kept in memory
 	lease    time.Time
