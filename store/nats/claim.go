@@ -221,12 +221,18 @@ func (s *Store) Release(ctx context.Context, deliveries ...store.Delivery) error
 		if err != nil {
 			continue
 		}
-		s.endClaim(c)
-		if !c.gone && c.entry.index >= 0 && c.lane.mine {
-			due = append(due, dueWebhook{c.lane.name, c.entry.due})
-		}
+		due = append(due, s.release(c)...)
 	}
 	s.mu.Unlock()
 	s.notify(due)
 	return nil
+}
+
+// release ends a claim without a change, and returns what is due again. mu is held.
+func (s *Store) release(c *claim) []dueWebhook {
+	s.endClaim(c)
+	if c.gone || c.entry.index < 0 || !c.lane.mine {
+		return nil
+	}
+	return []dueWebhook{{c.lane.name, c.entry.due}}
 }

@@ -129,7 +129,9 @@ func (s *Store) moveStragglers(ctx context.Context, limit uint64) error {
 		if err == nil {
 			err = s.submit(ctx, newPut(c, &ds[0]))
 		}
-		s.unhold(c)
+		if err != nil {
+			s.unhold(c)
+		}
 		if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}

@@ -110,8 +110,8 @@ func (s *Store) fail(err error) {
 // Directory is the current set of webhooks. It stays readable, unchanged, after Close.
 func (s *Store) Directory() *store.Directory { return &s.directory }
 
-// OnDue has fn called from the goroutine that follows the log, and by Release, for the webhooks that this instance delivers
-// for: see [store.Store]. When more become its own, or one is switched on, it is called with what is due of them.
+// OnDue has fn called for the webhooks that this instance delivers for, from the goroutine that follows the log and by calls
+// that end claims: see [store.Store]. When more become its own, or one is switched on, it is called with what is due of them.
 func (s *Store) OnDue(fn func(webhook string, due time.Time)) { s.onDue.Store(&fn) }
 
 // dueWebhook is what OnDue is to be told.
