@@ -213,6 +213,30 @@ func TestWebhooksMoveThoughOneIsDeletedWhileSomethingOfItIsClaimed(t *testing.T)
 	ok(t, ss[0].Release(t.Context(), claimed...))
 }
 
+// While a machine sleeps its monotonic clock may stand still, and the others take over.
+func TestALeaseEndsThoughTheMonotonicClockStoodStill(t *testing.T) {
+	t.Parallel()
+	s := open(t, alone(t, serverURL(t), newPrefix()))
+	ws := subscribed(t, []*Store{s}, 1)
+	d := storetest.Delivery(ws[0], storetest.Start)
+	ok(t, s.Enqueue(t.Context(), d))
+	due := make(chan time.Time, 10)
+	s.OnDue(func(_ string, at time.Time) { due <- at })
+	s.mu.Lock()
+	s.leaseWall = time.Now().Round(0)
+	s.mu.Unlock()
+	if ds := claimAll(t, s, ws); len(ds) > 0 {
+		t.Error("claimed without a lease")
+	}
+	ok(t, s.beatOnce())
+	if len(due) != 1 || !(<-due).Equal(d.Due) {
+		t.Error("nobody is told what is due with the new lease")
+	}
+	if ds := claimAll(t, s, ws); len(ds) != 1 {
+		t.Errorf("claimed %v", ds)
+	}
+}
+
 func TestAnyInstanceReplaysAndKills(t *testing.T) {
 	t.Parallel()
 	ss := several(t, 2)

@@ -34,12 +34,13 @@ type Store struct {
 	state  // what the log says
 	claims map[address]*claim
 	// aside is what could not be read, true while it is in no queue.
-	aside    map[address]bool
-	orphans  int // claims whose webhook has been deleted
-	cached   int // bytes of records kept in memory
-	lease    time.Time
-	yielding uint64 // the latest view that we have yielded, or are about to
-	flights  map[uint64]*flight
+	aside   map[address]bool
+	orphans int // claims whose webhook has been deleted
+	cached  int // bytes of records kept in memory
+	// lease is by the monotonic clock, which may stand still while the machine sleeps; leaseWall by the other, which may be set.
+	lease, leaseWall time.Time
+	yielding         uint64 // the latest view that we have yielded, or are about to
+	flights          map[uint64]*flight
 	// snapshots are those made or met, the latest last.
 	snapshots []taken
 
