@@ -37,9 +37,6 @@ func (s *Store) keepLog() error {
 	ctx, cancel := context.WithTimeout(s.ctx, keepInterval)
 	defer cancel()
 	s.retryAside()
-	if err := s.meetSnapshot(ctx); err != nil {
-		return fmt.Errorf("looking for a snapshot: %w", err)
-	}
 	s.mu.Lock()
 	first := len(s.current) > 0 && s.current[0] == s.instance && s.leased()
 	due := s.applied-s.lastSnapshot() >= s.options.snapshotTail
@@ -48,6 +45,9 @@ func (s *Store) keepLog() error {
 		if err := s.saveSnapshot(ctx); err != nil {
 			return fmt.Errorf("making a snapshot: %w", err)
 		}
+	}
+	if err := s.meetSnapshot(ctx); err != nil {
+		return fmt.Errorf("looking for a snapshot: %w", err)
 	}
 	limit := s.oldSnapshot()
 	if limit == 0 {
