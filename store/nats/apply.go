@@ -62,6 +62,7 @@ func (a *applying) beat(r *reader) {
 		return
 	}
 	a.s.meet(a.seq, a.instance, name, place)
+	a.s.forgetParts(a.instance)
 	if a.s.beat(a.seq, a.instance, name, claims) {
 		a.moved = true
 	}
@@ -144,6 +145,7 @@ func (a *applying) put(r *reader, at uint32, own *op) error {
 		return err
 	}
 	s.drop(e)
+	s.readmit(address{webhook, id}, e)
 	l.count(e.state, -1)
 	s.totals.count(e.state, -1)
 	e.state, e.due, e.place = sum.state, sum.due, place{a.seq, where}

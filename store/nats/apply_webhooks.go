@@ -62,7 +62,12 @@ func (a *applying) update(r *reader, own *op) error {
 		own.fail(store.ErrDuplicate)
 	default:
 		l.rev = a.seq
+		was := s.directory.Get(w.ID)
 		s.directory.Put(w)
+		// Who asked for the change may be another instance. What was held is due here.
+		if was.Off() && !w.Off() && l.mine && len(l.queue) > 0 {
+			a.due = append(a.due, dueWebhook{l.name, l.queue[0].due})
+		}
 	}
 	return nil
 }
@@ -85,6 +90,7 @@ func (a *applying) delete(id uuid.UUID, own *op) {
 		if c.lane == l && !c.held {
 			c.gone = true
 			s.orphans++
+			signal(s.yields) // it may have been the last that stood against it
 		}
 	}
 	for _, e := range l.entries {

@@ -39,6 +39,7 @@ func (s *Store) beatOnce() error {
 	s.mu.Lock()
 	lapsed := !s.leased()
 	s.lease = sent.Add(leaseBeats * s.options.beat)
+	s.leaseWall = s.lease.Round(0) // without the monotonic clock
 	for number, f := range s.flights {
 		if f.over && time.Since(f.began) > time.Minute {
 			delete(s.flights, number)
@@ -58,7 +59,10 @@ func (s *Store) beatOnce() error {
 }
 
 // leased reports whether this instance may still believe that it is a member. mu is held.
-func (s *Store) leased() bool { return time.Now().Before(s.lease) }
+func (s *Store) leased() bool {
+	now := time.Now()
+	return now.Before(s.lease) && now.Before(s.leaseWall)
+}
 
 // yielder tells the others when nothing is claimed here any more that is another's by now.
 func (s *Store) yielder() {

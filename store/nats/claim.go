@@ -17,28 +17,41 @@ func (s *Store) Claim(ctx context.Context, webhook string, now time.Time, n int)
 		return nil, err
 	}
 	defer s.leave()
-	cs, refs := s.claim(webhook, codec.Nanos(now), n)
-	ds, err := s.read(ctx, refs)
-	out := make([]store.Delivery, 0, len(cs))
+	var out []store.Delivery
+	for again := true; again && len(out) < n; {
+		var ds []store.Delivery
+		var err error
+		ds, again, err = s.claimOnce(ctx, webhook, codec.Nanos(now), n-len(out))
+		if out = append(out, ds...); len(out) == 0 && err != nil {
+			return nil, fmt.Errorf("claiming: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// claimOnce claims up to n, and reports whether fewer came because something cannot be read, and is out of the way now.
+func (s *Store) claimOnce(ctx context.Context, webhook string, now int64, n int) (out []store.Delivery, again bool, err error) {
+	cs, refs := s.claim(webhook, now, n)
+	ds, errs := s.readEach(ctx, refs)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, c := range cs {
-		if ds[i].ID == "" { // could not be read: another time
+		switch {
+		case unreadable(errs[i]):
+			s.setAside(c, errs[i])
+			again = true
+		case errs[i] != nil: // another time
 			s.endClaim(c)
-			continue
-		}
-		ds[i].State = store.Delivering
-		c.delivery = ds[i]
-		if !c.gone {
+			err = errs[i]
+		case c.gone:
+			s.endClaim(c)
+		default:
+			ds[i].State = store.Delivering
+			c.delivery = ds[i]
 			out = append(out, ds[i])
-			continue
 		}
-		s.endClaim(c)
 	}
-	if len(out) == 0 && err != nil {
-		return nil, fmt.Errorf("claiming: %w", err)
-	}
-	return out, nil
+	return out, again && err == nil, err
 }
 
 // claim takes what is due out of the queue.
@@ -68,8 +81,12 @@ func (s *Store) mayClaim(l *lane) bool { return l.mine && l.killing == 0 && s.le
 
 func (s *Store) beginClaim(l *lane, e *entry, held bool) *claim {
 	c := &claim{lane: l, entry: e, place: e.place, held: held}
+	key := address{l.webhook, e.id}
 	e.claimed = true
-	s.claims[address{l.webhook, e.id}] = c
+	s.claims[key] = c
+	if s.aside[key] {
+		s.aside[key] = false
+	}
 	return c
 }
 
@@ -204,12 +221,18 @@ func (s *Store) Release(ctx context.Context, deliveries ...store.Delivery) error
 		if err != nil {
 			continue
 		}
-		s.endClaim(c)
-		if !c.gone && c.entry.index >= 0 && c.lane.mine {
-			due = append(due, dueWebhook{c.lane.name, c.entry.due})
-		}
+		due = append(due, s.release(c)...)
 	}
 	s.mu.Unlock()
 	s.notify(due)
 	return nil
+}
+
+// release ends a claim without a change, and returns what is due again. mu is held.
+func (s *Store) release(c *claim) []dueWebhook {
+	s.endClaim(c)
+	if c.gone || c.entry.index < 0 || !c.lane.mine {
+		return nil
+	}
+	return []dueWebhook{{c.lane.name, c.entry.due}}
 }

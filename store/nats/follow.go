@@ -219,7 +219,6 @@ func (a *applying) run(m *message) (*flight, error) {
 		}
 	}
 	if a.moved {
-		s.forgetParts()
 		a.due = append(a.due, s.assignAll()...)
 	}
 	if f == nil || f.over {

@@ -12,7 +12,7 @@ import (
 // unconnected is a store that only follows.
 func unconnected() *Store {
 	return &Store{
-		instance: uuid.New(), state: newState(), claims: make(map[address]*claim), flights: make(map[uint64]*flight),
+		instance: uuid.New(), state: newState(), claims: make(map[address]*claim), aside: make(map[address]bool), flights: make(map[uint64]*flight),
 		namesakes: make(map[uuid.UUID]*namesake), yields: make(chan struct{}, 1), options: Options{Name: "n", Logf: func(string, string) {}},
 	}
 }

@@ -188,6 +188,55 @@ func TestAWebhookMovesOnlyWhenNothingOfItIsClaimed(t *testing.T) {
 	eventually(t, "the second gets its share", func() bool { n += len(claimAll(t, second, ws)); return n > 0 })
 }
 
+// What is attempted of a webhook that is deleted stands against nothing: there is nothing left to be delivered twice.
+func TestWebhooksMoveThoughOneIsDeletedWhileSomethingOfItIsClaimed(t *testing.T) {
+	t.Parallel()
+	ss := several(t, 1)
+	ws := subscribed(t, ss, 20)
+	for _, w := range ws {
+		ok(t, ss[0].Enqueue(t.Context(), storetest.Delivery(w, storetest.Start)))
+	}
+	claimed := claimAll(t, ss[0], ws)
+	o := ss[0].options
+	o.Name = "another"
+	ss = append(ss, open(t, o)) // waits for its turn, in vain
+	for _, w := range ws {
+		ok(t, ss[1].DeleteWebhook(t.Context(), w.ID))
+	}
+	for _, s := range ss {
+		eventually(t, "all have settled", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.isSettled() && len(s.current) == 2
+		})
+	}
+	ok(t, ss[0].Release(t.Context(), claimed...))
+}
+
+// While a machine sleeps its monotonic clock may stand still, and the others take over.
+func TestALeaseEndsThoughTheMonotonicClockStoodStill(t *testing.T) {
+	t.Parallel()
+	s := open(t, alone(t, serverURL(t), newPrefix()))
+	ws := subscribed(t, []*Store{s}, 1)
+	d := storetest.Delivery(ws[0], storetest.Start)
+	ok(t, s.Enqueue(t.Context(), d))
+	due := make(chan time.Time, 10)
+	s.OnDue(func(_ string, at time.Time) { due <- at })
+	s.mu.Lock()
+	s.leaseWall = time.Now().Round(0)
+	s.mu.Unlock()
+	if ds := claimAll(t, s, ws); len(ds) > 0 {
+		t.Error("claimed without a lease")
+	}
+	ok(t, s.beatOnce())
+	if len(due) != 1 || !(<-due).Equal(d.Due) {
+		t.Error("nobody is told what is due with the new lease")
+	}
+	if ds := claimAll(t, s, ws); len(ds) != 1 {
+		t.Errorf("claimed %v", ds)
+	}
+}
+
 func TestAnyInstanceReplaysAndKills(t *testing.T) {
 	t.Parallel()
 	ss := several(t, 2)
@@ -302,4 +351,49 @@ func TestALargeDeliveryIsReadFromItsParts(t *testing.T) {
 			t.Errorf("from the %s come %d bytes, due at %v", from, len(got.Payload), got.Due)
 		}
 	}
+}
+
+// The instance that an operator asks wakes its own emitter alone. That of the owner may have forgotten the webhook by then.
+func TestTheOwnerIsToldOfAWebhookThatAnotherInstanceSwitchesOn(t *testing.T) {
+	t.Parallel()
+	for _, off := range []store.Status{store.Disabled, store.Gone} {
+		t.Run(string(off), func(t *testing.T) {
+			t.Parallel()
+			ss := several(t, 2)
+			w := subscribed(t, ss, 1)[0]
+			owner, other := ownerAndOther(ss, w)
+			d := storetest.Delivery(w, storetest.Start)
+			ok(t, other.Enqueue(t.Context(), d))
+			become := func(status store.Status) {
+				_, err := other.UpdateWebhook(t.Context(), w.ID, func(w *store.Webhook) error { w.Status = status; return nil })
+				ok(t, err)
+			}
+			become(off)
+			eventually(t, "the owner knows that it is off", func() bool { return owner.Directory().Get(w.ID).Off() })
+			told := make(chan time.Time, 10)
+			owner.OnDue(func(webhook string, due time.Time) {
+				if webhook == w.ID {
+					told <- due
+				}
+			})
+			// Only the first and the last of these switch it on.
+			for _, status := range []store.Status{store.Active, store.Failing, store.Active, off, store.Active} {
+				become(status)
+			}
+			eventually(t, "the owner is told twice", func() bool { return len(told) > 1 })
+			if due := <-told; !due.Equal(d.Due) || len(told) != 1 {
+				t.Errorf("the owner was told that what waits is due at %v, and %d times more; want %v, and once more", due, len(told), d.Due)
+			}
+		})
+	}
+}
+
+// ownerAndOther tells two instances apart.
+func ownerAndOther(ss []*Store, w store.Webhook) (owner, other *Store) {
+	ss[0].mu.Lock()
+	defer ss[0].mu.Unlock()
+	if ss[0].find(w.ID).mine {
+		return ss[0], ss[1]
+	}
+	return ss[1], ss[0]
 }

@@ -36,18 +36,18 @@ func (s *Store) keeper() {
 func (s *Store) keepLog() error {
 	ctx, cancel := context.WithTimeout(s.ctx, keepInterval)
 	defer cancel()
+	s.retryAside()
 	s.mu.Lock()
 	first := len(s.current) > 0 && s.current[0] == s.instance && s.leased()
-	var last uint64
-	if n := len(s.snapshots); n > 0 {
-		last = s.snapshots[n-1].applied
-	}
-	due := s.applied-last >= s.options.snapshotTail
+	due := s.applied-s.lastSnapshot() >= s.options.snapshotTail
 	s.mu.Unlock()
 	if first && due {
 		if err := s.saveSnapshot(ctx); err != nil {
 			return fmt.Errorf("making a snapshot: %w", err)
 		}
+	}
+	if err := s.meetSnapshot(ctx); err != nil {
+		return fmt.Errorf("looking for a snapshot: %w", err)
 	}
 	limit := s.oldSnapshot()
 	if limit == 0 {
@@ -120,10 +120,18 @@ func (s *Store) moveStragglers(ctx context.Context, limit uint64) error {
 			return err
 		}
 		ds, err := s.read(ctx, []ref{r})
+		if unreadable(err) {
+			s.mu.Lock()
+			s.setAside(c, err)
+			s.mu.Unlock()
+			continue
+		}
 		if err == nil {
 			err = s.submit(ctx, newPut(c, &ds[0]))
 		}
-		s.unhold(c)
+		if err != nil {
+			s.unhold(c)
+		}
 		if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}

@@ -59,7 +59,7 @@ func Open(o Options) (*Store, error) {
 	o.snapshotTail = cmp.Or(o.snapshotTail, snapshotTail)
 	s := &Store{
 		options: o, instance: uuid.New(), names: newNames(o.Prefix), state: newState(),
-		claims: make(map[address]*claim), flights: make(map[uint64]*flight), namesakes: make(map[uuid.UUID]*namesake),
+		claims: make(map[address]*claim), aside: make(map[address]bool), flights: make(map[uint64]*flight), namesakes: make(map[uuid.UUID]*namesake),
 		ops: make(chan *op, 4096), updating: make(chan struct{}, 1), yields: make(chan struct{}, 1),
 	}
 	if s.options.Name == "" {

@@ -70,27 +70,26 @@ func (s *Store) refer(l *lane, e *entry) ref {
 
 // read returns the deliveries of refs in their order. One that could not be read is zero, and the first error is told.
 func (s *Store) read(ctx context.Context, refs []ref) ([]store.Delivery, error) {
-	ds := make([]store.Delivery, len(refs))
-	bySeq := make(map[uint64][]int)
-	var first error
-	decode := func(i int, record []byte) error {
-		d, err := decodeDelivery(refs[i].webhook, refs[i].id, record)
-		if err == nil {
-			d.State, d.Due = refs[i].state, codec.Time(refs[i].due)
-			ds[i] = d
+	ds, errs := s.readEach(ctx, refs)
+	for _, err := range errs {
+		if err != nil {
+			return ds, err
 		}
-		return err
 	}
+	return ds, nil
+}
+
+// readEach is read with the error of each.
+func (s *Store) readEach(ctx context.Context, refs []ref) ([]store.Delivery, []error) {
+	ds, errs := make([]store.Delivery, len(refs)), make([]error, len(refs))
+	bySeq := make(map[uint64][]int)
 	for i := range refs {
 		if refs[i].body == nil {
 			bySeq[refs[i].place.seq] = append(bySeq[refs[i].place.seq], i)
 			continue
 		}
-		if err := decode(i, refs[i].body); err != nil {
-			first = err
-		}
+		ds[i], errs[i] = refs[i].decode(refs[i].body)
 	}
-	var mu sync.Mutex
 	var work sync.WaitGroup
 	slots := make(chan struct{}, readers)
 	for seq, of := range bySeq {
@@ -98,24 +97,27 @@ func (s *Store) read(ctx context.Context, refs []ref) ([]store.Delivery, error) 
 		work.Go(func() {
 			defer func() { <-slots }()
 			content, err := s.content(ctx, seq, refs[of[0]].seqs)
-			mu.Lock()
-			defer mu.Unlock()
 			for _, i := range of {
+				if errs[i] = err; err != nil {
+					continue
+				}
 				var record []byte
-				if err == nil {
-					record, err = recordAt(content, refs[i].place.at)
+				if record, errs[i] = recordAt(content, refs[i].place.at); errs[i] == nil {
+					ds[i], errs[i] = refs[i].decode(record)
 				}
-				if err == nil {
-					err = decode(i, record)
-				}
-			}
-			if err != nil && first == nil {
-				first = err
 			}
 		})
 	}
 	work.Wait()
-	return ds, first
+	return ds, errs
+}
+
+func (r *ref) decode(record []byte) (store.Delivery, error) {
+	d, err := decodeDelivery(r.webhook, r.id, record)
+	if err == nil {
+		d.State, d.Due = r.state, codec.Time(r.due)
+	}
+	return d, err
 }
 
 // content reads the content of a proposal.

@@ -205,18 +205,50 @@ func (s *Store) readLane(r *reader) (store.Webhook, error) {
 	return w, nil
 }
 
-// loadSnapshot brings the state to where the latest snapshot was made, if there is one.
-func (s *Store) loadSnapshot(ctx context.Context) error {
+// latestSnapshot tells of the latest snapshot and when it was made; of none if Applied is 0.
+func (s *Store) latestSnapshot(ctx context.Context) (manifest, time.Time, error) {
+	var is manifest
 	m, err := s.stream.GetLastMsgForSubject(ctx, s.names.snapshot)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil
+		return is, time.Time{}, nil
 	}
+	if err != nil {
+		return is, time.Time{}, err
+	}
+	if err := json.Unmarshal(m.Data, &is); err != nil {
+		return is, time.Time{}, fmt.Errorf("%w: its manifest: %w", errCorrupt, err)
+	}
+	return is, m.Time, nil
+}
+
+// meetSnapshot notes the latest snapshot, which another instance may have made. One from further on in the log than is known
+// here says nothing yet about what is needed.
+func (s *Store) meetSnapshot(ctx context.Context) error {
+	is, at, err := s.latestSnapshot(ctx)
 	if err != nil {
 		return err
 	}
-	var is manifest
-	if err := json.Unmarshal(m.Data, &is); err != nil {
-		return fmt.Errorf("%w: its manifest: %w", errCorrupt, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if is.Applied > s.lastSnapshot() && is.Applied <= s.applied {
+		s.snapshots = append(s.snapshots, taken{is.Applied, at})
+	}
+	return nil
+}
+
+// lastSnapshot is where the latest snapshot that is known was made. mu is held.
+func (s *Store) lastSnapshot() uint64 {
+	if n := len(s.snapshots); n > 0 {
+		return s.snapshots[n-1].applied
+	}
+	return 0
+}
+
+// loadSnapshot brings the state to where the latest snapshot was made, if there is one.
+func (s *Store) loadSnapshot(ctx context.Context) error {
+	is, at, err := s.latestSnapshot(ctx)
+	if err != nil || is.Applied == 0 {
+		return err
 	}
 	var b []byte
 	for _, seq := range is.Parts {
@@ -231,7 +263,7 @@ func (s *Store) loadSnapshot(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.snapshots = append(s.snapshots, taken{is.Applied, m.Time})
+	s.snapshots = append(s.snapshots, taken{is.Applied, at})
 	return s.decode(b)
 }
 
@@ -241,8 +273,12 @@ func (s *Store) saveSnapshot(ctx context.Context) error {
 	b, ok, err := s.encode()
 	is := manifest{Applied: s.applied}
 	s.mu.Unlock()
-	if err != nil || !ok {
+	if err != nil {
 		return err
+	}
+	if !ok {
+		s.options.Logf("warn", "no snapshot is made now, because a change has not come whole yet; tried again")
+		return nil
 	}
 	is.Sum = crc32.Checksum(b, castagnoli)
 	for size := min(snapshotPart, int(s.nc.MaxPayload())-messageSlack); len(b) > 0; {

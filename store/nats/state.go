@@ -34,9 +34,15 @@ type totals struct {
 type parts struct {
 	seqs    []uint64
 	content []byte
+	beats   map[uuid.UUID]int // signs of life of each instance since the latest of them
 }
 
-const maxItems = 1<<16 - 1
+const (
+	maxItems = 1<<16 - 1
+	// partBeats is after how many signs of life of one instance the next part is not waited for any longer: more than there
+	// are while it may be sent again.
+	partBeats = 20
+)
 
 func newState() state {
 	return state{
@@ -85,6 +91,7 @@ func (s *state) collect(seq uint64, m *message) ([]byte, bool) {
 	}
 	p.seqs = append(p.seqs, seq)
 	p.content = append(p.content, m.content...)
+	p.beats = make(map[uuid.UUID]int)
 	if m.part+1 < m.parts {
 		return nil, false
 	}
@@ -93,10 +100,10 @@ func (s *state) collect(seq uint64, m *message) ([]byte, bool) {
 	return p.content, true
 }
 
-// forgetParts drops the parts of proposals that nobody will send whole any more.
-func (s *state) forgetParts() {
-	for key := range s.parts {
-		if s.members[key.instance] == nil {
+// forgetParts drops the parts of proposals that nobody sends any more. They would keep the log from being cut off.
+func (s *state) forgetParts(beat uuid.UUID) {
+	for key, p := range s.parts {
+		if p.beats[beat]++; p.beats[beat] >= partBeats {
 			delete(s.parts, key)
 		}
 	}

@@ -30,14 +30,17 @@ type Store struct {
 	directory store.Directory
 	onDue     atomic.Pointer[func(webhook string, due time.Time)]
 
-	mu       sync.Mutex
-	state    // what the log says
-	claims   map[address]*claim
-	orphans  int // claims whose webhook has been deleted
-	cached   int // bytes of records kept in memory
-	lease    time.Time
-	yielding uint64 // the latest view that we have yielded, or are about to
-	flights  map[uint64]*flight
+	mu     sync.Mutex
+	state  // what the log says
+	claims map[address]*claim
+	// aside is what could not be read, true while it is in no queue.
+	aside   map[address]bool
+	orphans int // claims whose webhook has been deleted
+	cached  int // bytes of records kept in memory
+	// lease is by the monotonic clock, which may stand still while the machine sleeps; leaseWall by the other, which may be set.
+	lease, leaseWall time.Time
+	yielding         uint64 // the latest view that we have yielded, or are about to
+	flights          map[uint64]*flight
 	// snapshots are those made or met, the latest last.
 	snapshots []taken
 
@@ -108,8 +111,8 @@ func (s *Store) fail(err error) {
 // Directory is the current set of webhooks. It stays readable, unchanged, after Close.
 func (s *Store) Directory() *store.Directory { return &s.directory }
 
-// OnDue has fn called from the goroutine that follows the log, and by Release, for the webhooks that this instance delivers
-// for: see [store.Store]. When more become its own, it is called with what is due of them.
+// OnDue has fn called for the webhooks that this instance delivers for, from the goroutine that follows the log and by calls
+// that end claims: see [store.Store]. When more become its own, or one is switched on, it is called with what is due of them.
 func (s *Store) OnDue(fn func(webhook string, due time.Time)) { s.onDue.Store(&fn) }
 
 // dueWebhook is what OnDue is to be told.

@@ -150,10 +150,12 @@ func (s *Store) hold(webhook, id string) (*claim, ref, error) {
 	return c, r, nil
 }
 
+// unhold ends what hold began if there was no change, and tells whoever was told meanwhile that nothing is due.
 func (s *Store) unhold(c *claim) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.endClaim(c)
+	due := s.release(c)
+	s.mu.Unlock()
+	s.notify(due)
 }
 
 // Prune erases what is delivered or dead and was captured before a time.
