@@ -126,8 +126,8 @@ func (c *core) closeStore() error {
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
 	select {
-	case err := <-closed:
-		return err
+	case <-done: // not closed: whoever opens next would find the close under way
+		return <-closed
 	case <-timer.C:
 		return fmt.Errorf("not closed after %s", closeTimeout)
 	}
