@@ -31,7 +31,10 @@ func (s *Store) Claim(ctx context.Context, webhook string, now time.Time, n int)
 
 // claimOnce claims up to n, and reports whether fewer came because something cannot be read, and is out of the way now.
 func (s *Store) claimOnce(ctx context.Context, webhook string, now int64, n int) (out []store.Delivery, again bool, err error) {
-	cs, refs := s.claim(webhook, now, n)
+	cs, refs, err := s.claim(ctx, webhook, now, n)
+	if err != nil {
+		return nil, false, err
+	}
 	ds, errs := s.readEach(ctx, refs)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,12 +58,14 @@ func (s *Store) claimOnce(ctx context.Context, webhook string, now int64, n int)
 }
 
 // claim takes what is due out of the queue.
-func (s *Store) claim(webhook string, now int64, n int) ([]*claim, []ref) {
-	s.mu.Lock()
+func (s *Store) claim(ctx context.Context, webhook string, now int64, n int) ([]*claim, []ref, error) {
+	if err := s.lockUnmoved(ctx, webhook); err != nil {
+		return nil, nil, err
+	}
 	defer s.mu.Unlock()
 	l := s.find(webhook)
 	if l == nil || !s.mayClaim(l) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	var cs []*claim
 	var refs []ref
@@ -73,7 +78,7 @@ func (s *Store) claim(webhook string, now int64, n int) ([]*claim, []ref) {
 		s.drop(e)
 		cs = append(cs, s.beginClaim(l, e, false))
 	}
-	return cs, refs
+	return cs, refs, nil
 }
 
 // mayClaim reports whether a lane is ours. mu is held.
@@ -116,7 +121,9 @@ func (s *Store) NextDue(ctx context.Context, webhook string) (time.Time, bool, e
 		return time.Time{}, false, err
 	}
 	defer s.leave()
-	s.mu.Lock()
+	if err := s.lockUnmoved(ctx, webhook); err != nil {
+		return time.Time{}, false, err
+	}
 	defer s.mu.Unlock()
 	l := s.find(webhook)
 	if l == nil || !s.mayClaim(l) || len(l.queue) == 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -112,31 +113,91 @@ func (s *state) begins(seq uint64) uint64 {
 // own: what is claimed stays, because its claim names the record's place.
 func (s *Store) moveStragglers(ctx context.Context, limit uint64) error {
 	for _, a := range s.stragglers(limit) {
-		c, r, err := s.hold(a.webhook.String(), a.id.String())
-		if errors.Is(err, store.ErrNotFound) || errors.Is(err, errElsewhere) || err == nil && c == nil {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		ds, err := s.read(ctx, []ref{r})
-		if unreadable(err) {
-			s.mu.Lock()
-			s.setAside(c, err)
-			s.mu.Unlock()
-			continue
-		}
-		if err == nil {
-			err = s.submit(ctx, newPut(c, &ds[0]))
-		}
-		if err != nil {
-			s.unhold(c)
-		}
-		if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+		err := s.moveToEnd(ctx, a)
+		if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, errElsewhere) {
 			return err
 		}
 	}
 	return nil
+}
+
+// move is a record's way to the end of the log, while which nobody must notice that the delivery is held.
+type move struct {
+	lane    *lane
+	ended   chan struct{}
+	waiting sync.WaitGroup
+}
+
+// lockUnmoved locks mu when no record of the webhook is being moved, unless it returns an error.
+func (s *Store) lockUnmoved(ctx context.Context, webhook string) error {
+	s.mu.Lock()
+	m := s.move
+	if m == nil || m.lane != s.find(webhook) {
+		return nil
+	}
+	m.waiting.Add(1)
+	s.mu.Unlock()
+	select {
+	case <-m.ended:
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	m.waiting.Done() // from here on the next record may be moved
+	if err := ctx.Err(); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+// beginMove is false if deliveries of the webhook are being killed, which would not meet one that moves, or it is deleted.
+func (s *Store) beginMove(a address) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lanes[a.webhook]
+	if l == nil || l.killing > 0 {
+		return false
+	}
+	s.move = &move{lane: l, ended: make(chan struct{})}
+	return true
+}
+
+// endMove lets those go on who wait, before another move begins.
+func (s *Store) endMove() {
+	s.mu.Lock()
+	m := s.move
+	s.move = nil
+	s.mu.Unlock()
+	close(m.ended)
+	m.waiting.Wait()
+}
+
+// moveToEnd puts the record of a pending delivery at the end of the log, unless somebody has it in hand.
+func (s *Store) moveToEnd(ctx context.Context, a address) error {
+	if !s.beginMove(a) {
+		return nil
+	}
+	defer s.endMove()
+	s.mu.Lock()
+	c, r, err := s.hold(a.webhook.String(), a.id.String())
+	s.mu.Unlock()
+	if err != nil || c == nil {
+		return err
+	}
+	ds, err := s.read(ctx, []ref{r})
+	if unreadable(err) {
+		s.mu.Lock()
+		s.setAside(c, err)
+		s.mu.Unlock()
+		return nil
+	}
+	if err == nil {
+		err = s.submit(ctx, newPut(c, &ds[0]))
+	}
+	if err != nil {
+		s.unhold(c)
+	}
+	return err
 }
 
 func (s *Store) stragglers(limit uint64) []address {

@@ -1,6 +1,8 @@
 package nats
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -164,4 +166,86 @@ func TestEachInstanceMovesWhatWaitsOutOfTheWay(t *testing.T) {
 	if got := firstOfLog(t, first); got <= began {
 		t.Errorf("the log begins with %d, though what waited at %d could be moved", got, began)
 	}
+}
+
+// Who comes while a record is being moved waits until it has been, and finds the delivery as it was.
+func TestAMoveIsNotNoticed(t *testing.T) {
+	t.Parallel()
+	later := storetest.Start.Add(time.Hour)
+	for name, call := range map[string]func(s *Store, d store.Delivery) error{
+		"Kill": func(s *Store, d store.Delivery) error {
+			n, err := s.Kill(context.Background(), d.Webhook)
+			return errors.Join(err, differ(n, 1))
+		},
+		"Claim": func(s *Store, d store.Delivery) error {
+			ds, err := s.Claim(context.Background(), d.Webhook, later, 2)
+			return errors.Join(err, differ(len(ds), 1))
+		},
+		"NextDue": func(s *Store, d store.Delivery) error {
+			due, waits, err := s.NextDue(context.Background(), d.Webhook)
+			return errors.Join(err, differ(waits, true), differ(due.Unix(), d.Due.Unix()))
+		},
+		"Replay": func(s *Store, d store.Delivery) error {
+			if err := s.Replay(context.Background(), d.Webhook, d.ID, later); err != nil {
+				return err
+			}
+			got, err := s.Get(context.Background(), d.Webhook, d.ID)
+			return errors.Join(err, differ(got.Due.Unix(), later.Unix()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t, byHand(t))
+			w := subscribed(t, []*Store{s}, 1)[0]
+			d := storetest.Delivery(w, storetest.Start)
+			ok(t, s.Enqueue(t.Context(), d))
+			a := addressOf(t, d)
+			if !s.beginMove(a) {
+				t.Fatal("no move begins")
+			}
+			s.mu.Lock()
+			c, r, err := s.hold(d.Webhook, d.ID)
+			s.mu.Unlock()
+			ok(t, err)
+			called := make(chan error)
+			go func() { called <- call(s, d) }() // which comes to where it waits during the round trips below
+			ds, err := s.read(t.Context(), []ref{r})
+			ok(t, err)
+			ok(t, s.submit(t.Context(), newPut(c, &ds[0])))
+			s.endMove()
+			ok(t, <-called)
+		})
+	}
+}
+
+// A delivery that began to move while it is killed would be pending again behind the kill.
+func TestNothingIsMovedWhileItIsKilled(t *testing.T) {
+	t.Parallel()
+	s := open(t, byHand(t))
+	w := subscribed(t, []*Store{s}, 1)[0]
+	d := storetest.Delivery(w, storetest.Start)
+	ok(t, s.Enqueue(t.Context(), d))
+	a := addressOf(t, d)
+	s.mu.Lock()
+	s.lanes[a.webhook].killing++
+	s.mu.Unlock()
+	if s.beginMove(a) {
+		t.Error("a move begins")
+	}
+}
+
+func addressOf(t *testing.T, d store.Delivery) address {
+	t.Helper()
+	webhook, err := parseID(d.Webhook)
+	ok(t, err)
+	id, err := parseID(d.ID)
+	ok(t, err)
+	return address{webhook, id}
+}
+
+func differ[T comparable](got, want T) error {
+	if got != want {
+		return fmt.Errorf("got %v, want %v", got, want)
+	}
+	return nil
 }

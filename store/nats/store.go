@@ -43,6 +43,7 @@ type Store struct {
 	flights          map[uint64]*flight
 	// snapshots are those made or met, the latest last.
 	snapshots []taken
+	move      *move // the one under way, if there is one
 
 	// namesakes are other instances with our name that have shown a sign of life; joined is set once our first has come back.
 	namesakes map[uuid.UUID]*namesake

@@ -34,7 +34,9 @@ func (s *Store) Kill(ctx context.Context, webhook string) (int, error) {
 }
 
 func (s *Store) kill(ctx context.Context, webhook string) (int, error) {
-	s.mu.Lock()
+	if err := s.lockUnmoved(ctx, webhook); err != nil {
+		return 0, err
+	}
 	l := s.find(webhook)
 	if l == nil {
 		s.mu.Unlock()
@@ -104,7 +106,11 @@ func (s *Store) replay(ctx context.Context, webhook, id string, now time.Time) e
 
 // replayOnce returns ErrConflict if the delivery changed meanwhile.
 func (s *Store) replayOnce(ctx context.Context, webhook, id string, now time.Time) error {
+	if err := s.lockUnmoved(ctx, webhook); err != nil {
+		return err
+	}
 	c, r, err := s.hold(webhook, id)
+	s.mu.Unlock()
 	if err != nil || c == nil {
 		return err
 	}
@@ -122,14 +128,12 @@ func (s *Store) replayOnce(ctx context.Context, webhook, id string, now time.Tim
 	return nil
 }
 
-// hold keeps a delivery from being claimed while it is changed. There is no claim if an emitter has it.
+// hold keeps a delivery from being claimed while it is changed. There is no claim if an emitter has it. mu is held.
 func (s *Store) hold(webhook, id string) (*claim, ref, error) {
 	key, err := parseID(id)
 	if err != nil {
 		return nil, ref{}, store.ErrNotFound
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	l := s.find(webhook)
 	if l == nil {
 		return nil, ref{}, store.ErrNotFound
