@@ -64,6 +64,23 @@ func TestEventsGoToTheReserveWhileNATSIsGone(t *testing.T) {
 	})
 }
 
+// Nobody would look at a store that says that it is open, even if there are no calls that find that it is not.
+func TestNATSThatIsGoneIsToldWithoutTraffic(t *testing.T) {
+	t.Parallel()
+	up, rc := newUpstream(t), newReceiver(t)
+	c := newCluster(t, 1)
+	p := c.instances(up, 1, config{})[0]
+	p.register("ticket", rc.url("/"))
+	c.kill(c.servers[0])
+	if reason := p.turns("failed").State.Reason; !strings.Contains(reason, "NATS") {
+		t.Errorf("the reason is %q", reason)
+	}
+	c.launch(c.servers[0])
+	p.turns("open")
+	p.ticket()
+	newLedger(rc).await(t, []string{"/"}, []string{"1"}, 20*time.Second)
+}
+
 // A reload with other servers, here one more, goes on with the reserve: a call that is still under way under the former
 // configuration does not keep it from the new one.
 func TestReloadWithOtherServersKeepsTheReserve(t *testing.T) {

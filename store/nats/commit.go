@@ -27,6 +27,8 @@ const (
 	resendPause = 100 * time.Millisecond
 	// downTime is for how long a lost connection is waited for. After that calls fail at once.
 	downTime = 2 * time.Second
+	// lostTime is after how long it counts as lost for good, so that operators are told even if there are no calls.
+	lostTime = 10 * time.Second
 	// messageSlack is what a message may have beyond the content: our frame, the headers.
 	messageSlack = 1 << 10
 )
@@ -95,10 +97,18 @@ func (s *Store) submit(ctx context.Context, o *op) error {
 
 // down reports that the connection has been lost for longer than is waited for.
 func (s *Store) down() error {
-	if since := s.downSince.Load(); since != 0 && time.Since(time.Unix(0, since)) > downTime {
+	if s.downFor() > downTime {
 		return errDown
 	}
 	return nil
+}
+
+func (s *Store) downFor() time.Duration {
+	since := s.downSince.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Since(time.Unix(0, since))
 }
 
 // committer is the one goroutine that proposes: it collects the changes that are waiting into one proposal, so that many

@@ -206,6 +206,9 @@ func (s *Store) Broken() error {
 	if err := s.broken.Load(); err != nil {
 		return *err
 	}
+	if s.downFor() > lostTime {
+		return fmt.Errorf("%w for %s", errDown, lostTime)
+	}
 	return nil
 }
 
