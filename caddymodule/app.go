@@ -240,6 +240,9 @@ func (a *App) Start() error {
 	}
 	if app := a.http(); app != nil {
 		c.tracing.find(app)
+		for _, server := range behindProxy(app) {
+			a.logger.Error("benti_webhooks sees no call where it is behind reverse_proxy; put it in front", zap.String("server", server))
+		}
 	}
 	c.join(a)
 	c.awaitFirstTry(startPatience)

@@ -111,6 +111,10 @@ func (s *sites) pruneRoutes(holder map[string]any) {
 		for _, value := range handlers {
 			handler, _ := value.(map[string]any)
 			name, _ := handler["handler"].(string)
+			if name == "reverse_proxy" && handler["handle_response"] == nil {
+				kept = append(kept, map[string]any{"handler": "static_response"}) // stands for what takes all calls
+				continue
+			}
 			if !slices.Contains(keptHandlers, name) {
 				continue
 			}
@@ -146,7 +150,7 @@ func (s *sites) explain(x *exchange, anyHost bool) (*explanation, error) {
 	if best != nil {
 		return best, nil
 	}
-	reason := "no benti_webhooks is reached by this request"
+	reason := "the request reaches no benti_webhooks, or a reverse_proxy before it"
 	if len(s.hosts) > 0 {
 		reason += "; the hosts of the config are " + strings.Join(s.hosts, ", ")
 	}
@@ -246,6 +250,8 @@ func (f *finder) enter(route *caddyhttp.Route, r *http.Request) (ended bool, err
 		switch h := handler.(type) {
 		case *Handler:
 			f.found, f.request = h, r
+			return true, nil
+		case *caddyhttp.StaticResponse:
 			return true, nil
 		case *caddyhttp.Subroute:
 			ended, err = f.walk(h.Routes, r)

@@ -115,6 +115,14 @@ func TestExplainFollowsTheRoutesOfTheConfig(t *testing.T) {
 	}
 }
 
+func TestExplainTellsThatAProxyTakesTheCallBefore(t *testing.T) {
+	const site = "http://:8080 {\nroute {\nreverse_proxy 127.0.0.1:1\nbenti_webhooks\n}\n}\n"
+	out, err := runExplain(t, site, "--path", "/v1/tickets", "--response-body", `{"id":7}`)
+	if err == nil || !strings.Contains(out, "a reverse_proxy before it") {
+		t.Errorf("error %v, printed %s", err, out)
+	}
+}
+
 func TestExplainRefusesWrongFlags(t *testing.T) {
 	for _, row := range []struct{ args, want string }{
 		{"", "--path is needed"},

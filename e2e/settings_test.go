@@ -199,6 +199,13 @@ func TestHandlerWorksInAllBlocks(t *testing.T) {
 	}
 }
 
+func TestHandlerThatNoCallComesToIsTold(t *testing.T) {
+	t.Parallel()
+	p := site(t, newUpstream(t), config{caddyfile: "{\n\tadmin unix/ADMIN\n\tbenti {\n\t\tstore badger DATA\n\t}\n}\nhttp://:PORT {\n\troute {\n\t\treverse_proxy UPSTREAM\n\t\tbenti_webhooks\n\t}\n}\n"})
+	p.logged(0, `"level":"error"`, "benti_webhooks sees no call")
+	p.must(http.StatusCreated, "POST", "/v1/tickets", `{}`)
+}
+
 func TestWrongSettingsAreRefusedWithFileLineAndToken(t *testing.T) {
 	t.Parallel()
 	up := newUpstream(t)
